@@ -1,0 +1,1 @@
+"""What comes after a run: result tables, anchors, BD-rates, summaries, the report page."""
