@@ -1,0 +1,1 @@
+"""What every part of the framework stands on: errors, files, configuration, checkpoints, metrics, colour, logging."""

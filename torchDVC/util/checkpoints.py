@@ -1,0 +1,272 @@
+"""Checkpoints: one safetensors file holds any nesting of tensors and plain values, exactly, and never a pickle.
+
+Tensors are entries of the file under their path in the nesting (``model.intra_codec.g_a.0.weight``), so other programs
+can read them. Everything else, and the shape of the nesting, is one JSON text in the file's metadata; a CRC-32 over
+that text and over every tensor makes damage a clear error instead of a slightly different model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import random
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy
+import torch
+
+from torchDVC.util.errors import CheckpointError, nearest
+from torchDVC.util.files import atomic_path
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SUFFIX = ".safetensors"
+_STATE_KEY = "torchDVC.state"
+_CRC_KEY = "torchDVC.crc32"
+_NAMES_SHOWN = 3
+
+
+def save(path: str | Path, state: Any) -> None:
+    """Write ``state`` to ``path``, whole or not at all.
+
+    ``state`` may nest mappings (with any plain keys), lists and tuples of tensors (any dtype, device or layout), ints,
+    floats, strings, bools, bytes and None. Raises `TypeError` naming the entry for anything else, and `OSError` naming
+    ``path`` when the disk is full or the folder is not writable.
+    """
+    from safetensors.torch import save as serialise
+
+    tensors: dict[str, Tensor] = {}
+    text = json.dumps(_pack(state, "", tensors), separators=(",", ":"))
+    metadata = {_STATE_KEY: text, _CRC_KEY: f"{_crc32(text, tensors):08x}"}
+    data = serialise(tensors, metadata)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def load(path: str | Path) -> Any:
+    """Read what `save` wrote, tensors on the CPU. Raises `CheckpointError` naming a missing, damaged or foreign file.
+
+    Mappings come back as dicts in their order with their keys' types; floats and tensors to the bit.
+    """
+    tensors, metadata = _read_safetensors(Path(path))
+    if _STATE_KEY not in metadata or _CRC_KEY not in metadata:
+        raise CheckpointError(f"{path}: not a checkpoint of torchDVC, but a safetensors file of another program")
+    if metadata[_CRC_KEY] != f"{_crc32(metadata[_STATE_KEY], tensors):08x}":
+        raise CheckpointError(f"{path}: damaged: its contents do not match their checksum")
+    return _unpack(json.loads(metadata[_STATE_KEY]), tensors)
+
+
+def load_foreign(path: str | Path) -> Any:
+    """Read weights of another program: a safetensors file (a flat dict), or a ``.pth``/``.pt``/``.tar`` of PyTorch.
+
+    Pickles are read by PyTorch's restricted reader, which builds tensors and plain containers only; a file that asks
+    for more is refused and nothing in it runs. Raises `CheckpointError` naming the file.
+    """
+    path = Path(path)
+    if path.suffix == SUFFIX:
+        return _read_safetensors(path)[0]
+    _require_file(path)
+    with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise CheckpointError(f"{path}: {_why_refused(str(error))}") from error
+        except Exception as error:  # a damaged pickle can fail in any way; none of them is worth more than this line
+            raise CheckpointError(f"{path}: damaged, or not a checkpoint of PyTorch ({_first_line(error)})") from error
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Copy ``tensors`` into the parameters and buffers of ``module``, all of them and nothing else.
+
+    ``where`` (a file name) begins the message of the `CheckpointError` that lists, in one line, names that are missing
+    or unexpected and tensors of another shape or kind. Nothing is copied in that case.
+    """
+    own = module.state_dict()
+    missing = [name for name in own if name not in tensors]
+    unexpected = [name for name in tensors if name not in own]
+    clashes = [_clash(name, tensors[name], own[name]) for name in own if name in tensors]
+    problems = [
+        _listing("missing", missing),
+        _listing("unexpected", [f"{name}{_nearest_only(name, missing)}" for name in unexpected[:_NAMES_SHOWN]],
+                 len(unexpected)),
+        _listing("of another form", [clash for clash in clashes if clash]),
+    ]
+    if any(problems):
+        found = "; ".join(problem for problem in problems if problem)
+        raise CheckpointError(f"{where}: does not fit {type(module).__name__} ({len(own)} tensors): {found}")
+    module.load_state_dict(dict(tensors))
+
+
+def newest(folder: str | Path) -> Path:
+    """The checkpoint in ``folder`` that was written last (by file time, then by name); `CheckpointError` if none."""
+    found = [path for path in Path(folder).glob(f"*{SUFFIX}") if path.is_file() and not path.name.startswith(".")]
+    if not found:
+        raise CheckpointError(f"{folder}: no checkpoint (*{SUFFIX}) here")
+    return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def sha256(path: str | Path, digits: int = 12) -> str:
+    """The first ``digits`` hexadecimal digits of the SHA-256 of a file: names a checkpoint in results."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:digits]
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of the random generators of Python, numpy, PyTorch and the current CUDA device, ready for `save`."""
+    kind, keys, position, has_gauss, gauss = numpy.random.get_state(legacy=True)
+    return {
+        "python": random.getstate(),
+        "numpy": (str(kind), [int(key) for key in keys], int(position), int(has_gauss), float(gauss)),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def set_rng_state(state: Mapping[str, Any]) -> None:
+    """Put the generators back where `rng_state` found them (CUDA's only where both machines have it)."""
+    random.setstate(state["python"])
+    numpy.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+# --- the nesting as JSON: plain values stand for themselves, everything else is {kind: contents}
+
+
+def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """``value`` as JSON; its tensors go to ``tensors`` under names made from their ``path``."""
+    match value:
+        case torch.Tensor():
+            return _pack_tensor(value, path, tensors)
+        case None | bool() | str():
+            return value
+        case int():
+            return int(value)
+        case float():
+            return float(value) if value - value == 0 else {"float": struct.pack(">d", value).hex()}
+        case bytes() | bytearray():
+            return {"bytes": value.hex()}
+        case Mapping():
+            return {"dict": [[_pack(key, path, {}), _pack(item, _join(path, key), tensors)]
+                             for key, item in value.items()]}
+        case list() | tuple():
+            items = [_pack(item, _join(path, index), tensors) for index, item in enumerate(value)]
+            return items if isinstance(value, list) else {"tuple": items}
+        case _:
+            raise TypeError(f"a checkpoint cannot hold {path or 'this state'}: a {type(value).__qualname__}")
+
+
+def _pack_tensor(tensor: Tensor, path: str, tensors: dict[str, Tensor]) -> dict[str, str]:
+    """File a contiguous copy on the CPU. Channels-last layout is noted: optimizers need their state in it again."""
+    name = path or "tensor"
+    while name in tensors:
+        name += "'"
+    tensors[name] = tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    if tensor.ndim == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last):
+        return {"channels_last": name}
+    return {"tensor": name}
+
+
+def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """The inverse of `_pack`."""
+    if isinstance(value, list):
+        return [_unpack(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, contents),) = value.items()
+    match kind:
+        case "tensor":
+            return tensors[contents]
+        case "channels_last":
+            return tensors[contents].contiguous(memory_format=torch.channels_last)
+        case "float":
+            return struct.unpack(">d", bytes.fromhex(contents))[0]
+        case "bytes":
+            return bytes.fromhex(contents)
+        case "tuple":
+            return tuple(_unpack(item, tensors) for item in contents)
+        case _:
+            return {_unpack(key, tensors): _unpack(item, tensors) for key, item in contents}
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _crc32(text: str, tensors: Mapping[str, Tensor]) -> int:
+    """CRC-32 of the JSON text, then of each tensor's name, form and bytes, by name."""
+    crc = zlib.crc32(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
+        crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, crc)
+    return crc
+
+
+# --- reading and reporting
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Every tensor of a safetensors file, in memory of its own, and the file's metadata."""
+    from safetensors import SafetensorError, safe_open
+
+    _require_file(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: damaged, or not a safetensors file ({_first_line(error)})") from error
+
+
+def _require_file(path: Path) -> None:
+    if path.is_file():
+        return
+    if path.exists():
+        raise CheckpointError(f"{path}: not a file; expected a checkpoint")
+    beside: list[str] = []
+    with suppress(OSError):
+        beside = [other.name for other in path.parent.iterdir() if other.suffix == path.suffix]
+    raise CheckpointError(f"{path}: no such checkpoint{nearest(path.name, beside)}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def _why_refused(message: str) -> str:
+    """PyTorch's page of advice on a refused pickle, as a clause."""
+    asked = re.search(r"(?:GLOBAL|Unsupported (?:global|class)\w*:?)\s+`?([\w.]+)", message)
+    if asked is None:
+        return "refused by PyTorch's restricted reader: damaged, or it holds more than tensors and plain values"
+    return f"refused: it asks for {asked[1]}, which could run code; expected tensors and plain values only"
+
+
+def _clash(name: str, given: Tensor, own: Tensor) -> str:
+    """What keeps ``given`` from being copied into ``own``, or nothing."""
+    if given.shape != own.shape:
+        return f"{name} is {tuple(given.shape)}, expected {tuple(own.shape)}"
+    if given.is_floating_point() != own.is_floating_point():
+        return f"{name} is {given.dtype}, expected {own.dtype}"
+    return ""
+
+
+def _listing(what: str, names: list[str], count: int | None = None) -> str:
+    """``2 missing (a, b)``, ``9 unexpected (a, b, c, …)`` or, of none, nothing."""
+    count = len(names) if count is None else count
+    more = ", …" if count > _NAMES_SHOWN else ""
+    return f"{count} {what} ({', '.join(names[:_NAMES_SHOWN])}{more})" if count else ""
+
+
+def _nearest_only(name: str, known: list[str]) -> str:
+    """`nearest` without its fall-back of listing every known name."""
+    clause = nearest(name, known)
+    return clause if clause.startswith("; did") else ""

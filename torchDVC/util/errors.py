@@ -1,0 +1,81 @@
+"""Errors that a user can act on, and how a command line reports them: one clear line each, no traceback."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterable
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class LCPError(Exception):
+    """Something the user gave, or the machine has, is wrong; ``str(error)`` says it in one line per problem."""
+
+
+class ConfigError(LCPError):
+    """One or several problems of configuration files or flags, reported together, one line each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DataError(LCPError):
+    """A clip, picture or data set is missing, damaged or of an unknown form; the message names the file."""
+
+
+class CheckpointError(LCPError):
+    """A checkpoint or weights file is missing, damaged, refused, or belongs to another model."""
+
+
+class BitstreamError(LCPError):
+    """A bitstream is damaged, truncated, foreign or hostile; the message names the packet."""
+
+
+class NonFiniteError(LCPError):
+    """Losses or gradients stayed non-finite; the message names the file the offending batch was saved to."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A clause to end a message with: ``"; did you mean 'X'?"``, or nothing where no known name is near."""
+    folded = {k.lower(): k for k in sorted(known)}
+    match = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    return f"; did you mean '{folded[match[0]]}'?" if match else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A clause to end a message with: ``"; did you mean 'X'?"``, else the known names, else nothing."""
+    known = sorted(known)
+    return did_you_mean(name, known) or (f"; known: {', '.join(known)}" if known else "")
+
+
+def describe_os_error(error: OSError) -> str:
+    """One line for an operating-system error, with the file where it is known."""
+    what = "no space left on the disk" if error.errno == errno.ENOSPC else (error.strerror or str(error)).lower()
+    return f"{error.filename}: {what}" if error.filename else what
+
+
+def run_command(main: Callable[[], int | None]) -> int:
+    """Run a command line's body; turn user-facing errors into one line each and an exit code.
+
+    Returns 0 (or what ``main`` returns) on success, 2 on an `LCPError` or operating-system error, 130 on Ctrl-C.
+    Programming errors keep their traceback.
+    """
+    try:
+        return main() or 0
+    except LCPError as error:
+        print(error, file=sys.stderr)
+        return EXIT_ERROR
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_ERROR
+    except OSError as error:
+        print(describe_os_error(error), file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
