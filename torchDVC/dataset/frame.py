@@ -1,0 +1,246 @@
+"""What every reader yields and every writer takes: frames, and what is known of the clip they belong to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+from torchDVC.util.colour import Plane, check_colour, chroma_size, rgb_to_yuv420, yuv420_to_rgb
+from torchDVC.util.errors import DataError
+from torchDVC.util.files import atomic_path
+
+Planes = tuple[Plane, Plane, Plane]
+
+DEFAULT_FPS = Fraction(30)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """Size in pixels, number of frames (None: not known beforehand), frames per second and colour of a clip.
+
+    ``matrix`` ("bt709" or "bt601") and ``range`` ("limited" or "full") say how its YUV relates to RGB; ``source`` is
+    the path or the description of where it comes from, for messages and results.
+    """
+
+    width: int
+    height: int
+    frames: int | None = None
+    fps: Fraction = DEFAULT_FPS
+    matrix: str = "bt709"
+    range: str = "limited"
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        check_colour(self.matrix, self.range)
+        if self.width < 1 or self.height < 1:
+            raise DataError(f"{self.source}: {self.width}x{self.height} is not a picture size")
+
+
+class Frame:
+    """One 8-bit picture, as RGB and as YUV 4:2:0; the one it was not made from is computed when first asked for."""
+
+    def __init__(
+        self,
+        *,
+        rgb: Plane | None = None,
+        yuv: Planes | None = None,
+        matrix: str = "bt709",
+        value_range: str = "limited",
+    ) -> None:
+        if (rgb is None) == (yuv is None):
+            raise ValueError("a frame is made from either rgb or yuv")
+        self.matrix, self.range = matrix, value_range
+        self._rgb, self._yuv = rgb, yuv
+
+    @property
+    def rgb(self) -> Plane:
+        """(3, H, W) uint8."""
+        if self._rgb is None:
+            assert self._yuv is not None
+            self._rgb = yuv420_to_rgb(*self._yuv, self.matrix, self.range)
+        return self._rgb
+
+    @property
+    def yuv(self) -> Planes:
+        """Y (H, W), U and V (ceil(H/2), ceil(W/2)), uint8."""
+        if self._yuv is None:
+            assert self._rgb is not None
+            self._yuv = rgb_to_yuv420(self._rgb, self.matrix, self.range)
+        return self._yuv
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        plane = self._rgb[0] if self._rgb is not None else self.yuv[0]
+        return plane.shape[1], plane.shape[0]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a user says of a clip, before what its tags, name or header say: see `torchDVC.dataset.video.open_video`."""
+
+    size: tuple[int, int] | None = None
+    frames: int | None = None
+    matrix: str | None = None
+    value_range: str | None = None
+    fps: Fraction | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames is not None and self.frames < 1:
+            raise DataError(f"{self.frames} frames asked for; a clip has at least 1")
+
+    def info(
+        self,
+        path: Path,
+        size: tuple[int, int],
+        frames: int,
+        *,
+        fps: Fraction | None = None,
+        matrix: str = "bt709",
+        value_range: str = "limited",
+    ) -> VideoInfo:
+        """What is known of the clip at ``path`` with ``frames`` frames; the rest is what the clip itself says."""
+        return VideoInfo(
+            width=size[0],
+            height=size[1],
+            frames=frames if self.frames is None else min(frames, self.frames),
+            fps=self.fps or fps or DEFAULT_FPS,
+            matrix=self.matrix or matrix,
+            range=self.value_range or value_range,
+            source=str(path),
+        )
+
+
+class VideoReader(ABC):
+    """The frames of a clip in display order, as often as wanted; holds one frame at a time."""
+
+    def __init__(self, info: VideoInfo) -> None:
+        self.info = info
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]:
+        """All frames from the first; damaged content raises `DataError` naming the file and the frame."""
+
+    def read(self, indexes: Sequence[int]) -> list[Frame]:
+        """The frames with these indexes, in the order asked; here by reading from the start of the clip."""
+        wanted = set(indexes)
+        self._check_indexes(indexes)
+        found: dict[int, Frame] = {}
+        for index, frame in enumerate(self):
+            if index in wanted:
+                found[index] = frame
+            if len(found) == len(wanted):
+                break
+        missing = wanted - found.keys()
+        if missing:
+            raise DataError(f"{self.info.source}: has no frame {min(missing)}")
+        return [found[index] for index in indexes]
+
+    def _check_indexes(self, indexes: Sequence[int]) -> None:
+        for index in indexes:
+            if index < 0 or (self.info.frames is not None and index >= self.info.frames):
+                raise DataError(f"{self.info.source}: has no frame {index}; it has {self.info.frames} frames")
+
+
+class IndexedReader(VideoReader):
+    """A reader whose frames can each be read at the same small cost."""
+
+    @abstractmethod
+    def frame(self, index: int) -> Frame:
+        """Frame ``index`` of ``info.frames``."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        assert self.info.frames is not None
+        return map(self.frame, range(self.info.frames))
+
+    def read(self, indexes: Sequence[int]) -> list[Frame]:
+        """The frames with these indexes, in the order asked."""
+        self._check_indexes(indexes)
+        return [self.frame(index) for index in indexes]
+
+
+@dataclass
+class VideoWriter(ABC):
+    """Writes frames to one file that appears under its name only when `close` is reached without an error.
+
+    Use it in a ``with`` statement: leaving it by an error removes what was written.
+    """
+
+    path: Path
+    info: VideoInfo
+    written: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._atomic = self._destination()
+        self._open(self._atomic.__enter__())
+
+    def _destination(self) -> AbstractContextManager[Path]:
+        """What yields a temporary path and moves it to ``path`` when left without an error."""
+        return atomic_path(self.path)
+
+    @abstractmethod
+    def _open(self, path: Path) -> None:
+        """Start writing to ``path``."""
+
+    @abstractmethod
+    def _write(self, frame: Frame) -> None:
+        """Append one frame of the right size."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Flush and close the file."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Close the file after an error, whatever its state."""
+
+    def write(self, frame: Frame) -> None:
+        """Append ``frame``, which must have the size the writer was opened with."""
+        if frame.size != (self.info.width, self.info.height):
+            expected = f"{self.info.width}x{self.info.height}"
+            raise DataError(f"{self.path}: frame of {frame.size[0]}x{frame.size[1]} in a clip of {expected}")
+        self._write(frame)
+        self.written += 1
+
+    def close(self) -> None:
+        """Finish the file and give it its name."""
+        try:
+            self._finish()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        self._atomic.__exit__(None, None, None)
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+            return
+        self._release()
+        self._atomic.__exit__(kind, error, traceback)
+
+
+def frame_bytes(width: int, height: int) -> int:
+    """Size of one 8-bit 4:2:0 frame in bytes."""
+    chroma_width, chroma_height = chroma_size(width, height)
+    return width * height + 2 * chroma_width * chroma_height
+
+
+def split_planes(data: Plane, width: int, height: int) -> Planes:
+    """The planes of one frame stored as Y, U, V one after another in the flat uint8 ``data``."""
+    chroma_width, chroma_height = chroma_size(width, height)
+    luma, chroma = width * height, chroma_width * chroma_height
+    return (
+        data[:luma].reshape(height, width),
+        data[luma : luma + chroma].reshape(chroma_height, chroma_width),
+        data[luma + chroma : luma + 2 * chroma].reshape(chroma_height, chroma_width),
+    )

@@ -1,0 +1,120 @@
+"""Pictures on disk: single files, folders of numbered pictures, and writing them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from torchDVC.dataset.frame import Frame, IndexedReader, ReadOptions, VideoWriter
+from torchDVC.util.colour import Plane
+from torchDVC.util.errors import DataError
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp")
+_EIGHT_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, UnidentifiedImageError, Image.DecompressionBombError)
+
+
+def natural_key(path: Path) -> list[tuple[int, str]]:
+    """Sorts ``im2.png`` before ``im10.png``."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name) if part]
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures in ``folder`` (not below it), by number."""
+    return sorted((p for p in folder.iterdir() if is_picture(p)), key=natural_key)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the name is one of a visible picture file."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+
+
+def read_picture(path: Path) -> Plane:
+    """RGB (3, H, W) uint8 of a picture file; grey becomes RGB and transparency is dropped."""
+    try:
+        with Image.open(path) as picture:
+            if picture.mode not in _EIGHT_BIT_MODES:
+                raise DataError(f"{path}: picture of mode {picture.mode}; only 8 bits a channel are read; convert it")
+            rgb = np.asarray(picture.convert("RGB"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such picture") from error
+    except _DAMAGE as error:
+        raise DataError(f"{path}: damaged or not a picture ({error}); replace the file") from error
+    return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(width, height), from the header only."""
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except _DAMAGE as error:
+        raise DataError(f"{path}: damaged or not a picture ({error}); replace the file") from error
+
+
+def write_png(path: Path, rgb: Plane) -> None:
+    """Write RGB (3, H, W) uint8 as png, compressed for speed; not atomic by itself."""
+    Image.fromarray(np.ascontiguousarray(rgb.transpose(1, 2, 0))).save(path, format="png", compress_level=1)
+
+
+class PictureReader(IndexedReader):
+    """Pictures of one size as the frames of a clip: those of a folder by number, or a single picture."""
+
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        self.paths = picture_files(path) if path.is_dir() else [path]
+        if not self.paths:
+            raise DataError(f"{path}: holds no pictures; put png files there, or name a folder or file that has a clip")
+        super().__init__(options.info(path, picture_size(self.paths[0]), len(self.paths)))
+
+    def frame(self, index: int) -> Frame:
+        """Picture ``index``; one of another size than the first raises `DataError`."""
+        rgb = read_picture(self.paths[index])
+        if rgb.shape[1:] != (self.info.height, self.info.width):
+            raise DataError(
+                f"{self.paths[index]}: {rgb.shape[2]}x{rgb.shape[1]} in a folder of "
+                f"{self.info.width}x{self.info.height} pictures; keep one size per folder"
+            )
+        return Frame(rgb=rgb, matrix=self.info.matrix, value_range=self.info.range)
+
+
+class PictureWriter(VideoWriter):
+    """Writes a folder of ``00001.png``, ``00002.png``, …; a folder of such pictures is replaced as a whole."""
+
+    def _destination(self) -> AbstractContextManager[Path]:
+        return _atomic_folder(self.path)
+
+    def _open(self, path: Path) -> None:
+        self._folder = path
+
+    def _write(self, frame: Frame) -> None:
+        write_png(self._folder / f"{self.written + 1:05d}.png", frame.rgb)
+
+    def _finish(self) -> None:
+        """Each picture is complete by itself."""
+
+    def _release(self) -> None:
+        """Nothing is open between pictures."""
+
+
+@contextlib.contextmanager
+def _atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``path`` that replaces it on success, and is removed otherwise."""
+    if path.exists() and not all(re.fullmatch(r"\d{5}\.png", file.name) for file in path.iterdir()):
+        raise DataError(f"{path}: holds other files than numbered png pictures; write to another folder")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
