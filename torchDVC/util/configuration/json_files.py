@@ -1,0 +1,87 @@
+"""JSON files of module arguments, with the line on which each key stands."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torchDVC.util.configuration.annotations import MismatchError, fit
+from torchDVC.util.configuration.text_files import read_text
+from torchDVC.util.errors import nearest
+from torchDVC.util.registry import ModuleType
+from torchDVC.util.report import Report, Where
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]|\n')
+
+
+def read_arguments(path: Path, module_type: ModuleType, report: Report) -> dict[str, Any]:
+    """Arguments for ``module_type`` from a JSON object; what does not fit its ``__init__`` is noted in ``report``."""
+    text = read_text(path, report)
+    if text is None:
+        return {}
+    try:
+        values = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        report.add(Where(path, error.lineno), f"not JSON: {error.msg} (column {error.colno})")
+    except (ValueError, RecursionError) as error:
+        report.add(Where(path), f"not JSON: {error}")
+    else:
+        if isinstance(values, dict):
+            return _checked(path, text, values, module_type, report)
+        report.add(Where(path, 1), f"holds {_shown(values)}; expected an object {{…}} of arguments")
+    return {}
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _checked(
+    path: Path, text: str, values: dict[str, Any], module_type: ModuleType, report: Report
+) -> dict[str, Any]:
+    """The values as the parameters expect them; duplicates, unknown names and misfits are noted."""
+    lines: dict[str, int] = {}
+    for depth, key, line, first in _keys(text):
+        if first:
+            report.add(Where(path, line), f"'{key}' again; expected it once, it stands on line {first}")
+        if depth == 1:
+            lines[key] = line
+    parameters = {parameter.name: parameter for parameter in module_type.parameters}
+    arguments = {}
+    for key, value in values.items():
+        where = Where(path, lines[key])
+        if key not in parameters:
+            report.add(where, f"{module_type.name} has no argument '{key}'{nearest(key, parameters)}")
+            continue
+        try:
+            arguments[key] = fit(value, parameters[key].annotation)
+        except MismatchError:
+            report.add(where, f"{key} = {_shown(value)}; expected {parameters[key].annotation}")
+    return arguments
+
+
+def _keys(text: str) -> Iterator[tuple[int, str, int, int]]:
+    """Every key of a valid JSON text: (depth, key, line, line of the same key before it in its object, else 0)."""
+    line, word, word_line = 1, "", 0
+    open_objects: list[dict[str, int]] = []
+    for token in _TOKEN.findall(text):
+        if token == "\n":
+            line += 1
+        elif token in "{[":
+            open_objects.append({})
+        elif token in "}]":
+            open_objects.pop()
+        elif token == ":":
+            key = json.loads(word)
+            yield len(open_objects), key, word_line, open_objects[-1].get(key, 0)
+            open_objects[-1].setdefault(key, word_line)
+        else:
+            word, word_line = token, line
+
+
+def _shown(value: Any) -> str:
+    shown = json.dumps(value, ensure_ascii=False)
+    return shown if len(shown) <= 60 else shown[:59] + "…"

@@ -1,0 +1,52 @@
+"""Loss expressions, ``distortion/0.5*mc_distortion``: how they are written, and which terms modes can provide."""
+
+from __future__ import annotations
+
+from torchDVC.util.configuration.records import MODES, LossExpression, ModelConfig, Modes
+from torchDVC.util.errors import nearest
+from torchDVC.util.values import Unexpected, number
+
+NOT_PICTURES = frozenset({"frame", "refs", "flow", "flow_hat"})
+"""Keys of the frame state that no distortion is measured of. Every other key that is written may hold a picture."""
+
+
+def loss_expression(text: str) -> LossExpression:
+    """Read a sum of terms separated by ``/``, each with an optional weight; ``None`` is the empty sum."""
+    if text.lower() == "none":
+        return ()
+    return tuple(_term(item.strip()) for item in text.split("/"))
+
+
+def _term(text: str) -> tuple[float, str]:
+    weight, star, name = text.rpartition("*")
+    name = name.strip()
+    if not name.isidentifier():
+        raise Unexpected("terms such as distortion/0.5*mc_distortion, or None")
+    return (number()(weight.strip()) if star else 1.0), name
+
+
+def rate_terms(model: ModelConfig, modes: Modes) -> list[str]:
+    """Terms that ``loss.R`` may name: ``rate`` and ``<label>_rate`` of each coding module that runs."""
+    running = model.of_codes(modes.codes)
+    return ["rate", *(f"{module.label}_rate" for module in running if module.type.codes)]
+
+
+def distortion_terms(model: ModelConfig, modes: Modes) -> list[str]:
+    """Terms that ``loss.D`` may name: ``distortion`` of ``recon`` and ``<key>_distortion`` of each other picture."""
+    written = dict.fromkeys(key for module in model.of_codes(modes.codes) for key in module.type.writes)
+    pictures = [key for key in written if key not in NOT_PICTURES]
+    return ["distortion" if key == "recon" else f"{key}_distortion" for key in pictures]
+
+
+def check_losses(loss_r: LossExpression, loss_d: LossExpression, model: ModelConfig, modes: Modes) -> dict[str, str]:
+    """What is wrong with the two expressions for these modes, by cfg key."""
+    ran = ", ".join(f"{mode} '{getattr(modes, mode)}'" for mode in MODES if getattr(modes, mode))
+    problems = {}
+    for key, expression, known in (
+        ("loss.R", loss_r, rate_terms(model, modes)),
+        ("loss.D", loss_d, distortion_terms(model, modes)),
+    ):
+        unknown = [term for _, term in expression if term not in known]
+        if unknown:
+            problems[key] = f"{key} has '{unknown[0]}', which {ran} does not give{nearest(unknown[0], known)}"
+    return problems

@@ -1,0 +1,99 @@
+"""Reads a model csv: header line, then one module a line; ``#`` starts a comment."""
+
+from __future__ import annotations
+
+import csv
+import keyword
+from collections.abc import Mapping
+from pathlib import Path
+
+from torchDVC.util.configuration.json_files import read_arguments
+from torchDVC.util.configuration.lookup import find_beside
+from torchDVC.util.configuration.records import ModelConfig, ModuleSpec
+from torchDVC.util.configuration.text_files import read_text
+from torchDVC.util.errors import nearest
+from torchDVC.util.registry import ModuleType
+from torchDVC.util.report import Report, Where
+
+COLUMNS = ("code", "name", "type", "args", "weights")
+
+
+def read_model_csv(path: Path, types: Mapping[str, ModuleType], report: Report) -> ModelConfig:
+    """Read a model csv and the JSON files it names. Problems go to ``report``; lines that have some are left out."""
+    rows = _rows(path, report)
+    modules = []
+    taken: dict[str, int] = {}
+    for where, row in rows:
+        _check_names(row, where, taken, report)
+        module_type = types.get(row["type"])
+        if module_type is None:
+            report.add(where, f"unknown module type '{row['type']}'{nearest(row['type'], types)}")
+            continue
+        modules.append(_module(row, module_type, path, where, taken, report))
+    if not rows and not report:
+        report.add(Where(path), "names no module; expected at least one line below the header")
+    return ModelConfig(path.stem, path, tuple(modules))
+
+
+def _rows(path: Path, report: Report) -> list[tuple[Where, dict[str, str]]]:
+    """The lines below the header, as column -> text."""
+    lines = []
+    for number, line in enumerate((read_text(path, report) or "").split("\n"), start=1):
+        text = line.partition("#")[0].strip()
+        if text:
+            lines.append((Where(path, number), _fields(text)))
+    if not lines:
+        report.add(Where(path), f"empty; expected the header {','.join(COLUMNS)}")
+        return []
+    (where, header), *rows = lines
+    if tuple(header) != COLUMNS:
+        report.add(where, f"header '{','.join(header)}'; expected {','.join(COLUMNS)}")
+        return []
+    return [(where, row) for where, fields in rows if (row := _row(fields, where, report))]
+
+
+def _fields(text: str) -> list[str]:
+    try:
+        return [item.strip() for item in next(csv.reader([text]))]
+    except csv.Error:
+        return [text]
+
+
+def _row(fields: list[str], where: Where, report: Report) -> dict[str, str]:
+    if not 3 <= len(fields) <= len(COLUMNS):
+        report.add(where, f"{len(fields)} columns; expected {','.join(COLUMNS)} (args and weights may be empty)")
+        return {}
+    return dict(zip(COLUMNS, [*fields, "", ""], strict=False))
+
+
+def _check_names(row: Mapping[str, str], where: Where, taken: dict[str, int], report: Report) -> None:
+    """Code and name must be of the right form and not stand on an earlier line; ``taken`` keeps who has them."""
+    code, name = row["code"], row["name"]
+    if not (len(code) == 1 and code.isascii() and code.isalpha()):
+        report.add(where, f"code '{code}'; expected one letter")
+    if not (name.isascii() and name.isidentifier() and not name.startswith("_") and not keyword.iskeyword(name)):
+        report.add(where, f"name '{name}'; expected a Python identifier, such as motion_codec")
+    _claim(f"code '{code}'", where, taken, report)
+    _claim(f"name '{name}'", where, taken, report)
+
+
+def _claim(what: str, where: Where, taken: dict[str, int], report: Report) -> None:
+    first = taken.setdefault(what, where.line)
+    if first != where.line:
+        report.add(where, f"{what} is taken by line {first}; expected another")
+
+
+def _module(
+    row: Mapping[str, str], module_type: ModuleType, path: Path, where: Where, taken: dict[str, int], report: Report
+) -> ModuleSpec:
+    args_path = find_beside(row["args"], path, "module", report, where) if row["args"] else None
+    args = read_arguments(args_path, module_type, report) if args_path else {}
+    missing = [p.name for p in module_type.parameters if p.required and p.name not in args]
+    if missing and (args_path or not row["args"]):
+        given_in = Where(args_path, 1) if args_path else where
+        report.add(given_in, f"{module_type.name} needs {', '.join(missing)}; expected them in its args file")
+    weights = find_beside(row["weights"], path, "model", report, where) if row["weights"] else None
+    spec = ModuleSpec(row["code"], row["name"], module_type, args, weights, str(where))
+    if module_type.codes:
+        _claim(f"rate label '{spec.label}'", where, taken, report)
+    return spec
