@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import functools
 import math
 import os
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -186,7 +185,6 @@ PARSERS: dict[Any, tuple[Callable[[str], Any], str]] = {
 }
 
 
-@functools.cache
 def _columns(kind: type) -> dict[str, tuple[type, bool]]:
     """For each column of a kind of row that always stands in the file: its type, and whether it may be empty."""
     columns = {}
@@ -195,6 +193,9 @@ def _columns(kind: type) -> dict[str, tuple[type, bool]]:
         optional = type(None) in typing.get_args(hint)
         columns[name] = (plain[0] if optional else typing.get_origin(hint) or hint, optional)
     return {name: columns[name] for name in _plain_columns(kind)}
+
+
+COLUMNS: dict[type, dict[str, tuple[type, bool]]] = {kind: _columns(kind) for kind in (RDRow, FrameRow)}
 
 
 def _read(path: str | os.PathLike[str], kind: type[Row]) -> list[Row]:
@@ -216,8 +217,7 @@ def _check_header(path: Path, header: Sequence[str], kind: type) -> None:
     for name in header:
         if name not in known and not (prefixes and name.startswith(prefixes)):
             raise DataError(f"{path}:1: unknown column '{name}'{nearest(name, known)}")
-    required = [f.name for f in fields(kind) if f.kw_only and f.default is f.default_factory and f.name not in EXTRA]
-    missing = [name for name in required if name not in header]
+    missing = [f.name for f in fields(kind) if f.default is f.default_factory is MISSING and f.name not in header]
     if missing:
         raise DataError(f"{path}:1: column '{missing[0]}' is missing; expected the columns {', '.join(known)}")
 
@@ -225,7 +225,7 @@ def _check_header(path: Path, header: Sequence[str], kind: type) -> None:
 def _parse(record: Mapping[str, str], kind: type[Row], where: str) -> Row:
     if "" in record:
         raise DataError(f"{where}: more values than the header has columns")
-    columns = _columns(kind)
+    columns = COLUMNS[kind]
     values: dict[str, Any] = {}
     for name, text in record.items():
         if name in columns:

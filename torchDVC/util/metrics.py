@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchDVC.util import colour
-
-if TYPE_CHECKING:
-    from torchDVC.dataset.video import Frame
+from torchDVC.dataset.frame import Frame
 
 PSNR_OF_IDENTICAL = 100.0
 """dB; reported for identical pictures, whose PSNR is infinite, and the most that any picture gets."""
@@ -81,12 +76,12 @@ def picture_metrics(source: Frame, recon: Frame | np.ndarray, ms_ssim: bool = Tr
     Returns psnr_rgb, psnr_y, psnr_u, psnr_v and psnr_yuv (6:1:1 mean of the three) in dB, each over 8-bit samples,
     and ms_ssim_rgb where asked for.
     """
-    rgb = recon if isinstance(recon, np.ndarray) else recon.rgb
-    yuv = colour.rgb_to_yuv420(recon, source.matrix, source.range) if isinstance(recon, np.ndarray) else recon.yuv
-    planes = [plane_psnr(a, b) for a, b in zip(source.yuv, yuv, strict=True)]
-    values = {"psnr_rgb": plane_psnr(source.rgb, rgb)}
+    if isinstance(recon, np.ndarray):
+        recon = Frame(rgb=recon, matrix=source.matrix, value_range=source.range)
+    planes = [plane_psnr(a, b) for a, b in zip(source.yuv, recon.yuv, strict=True)]
+    values = {"psnr_rgb": plane_psnr(source.rgb, recon.rgb)}
     if ms_ssim:
-        values["ms_ssim_rgb"] = picture_ms_ssim(source.rgb, rgb)
+        values["ms_ssim_rgb"] = picture_ms_ssim(source.rgb, recon.rgb)
     values.update(zip(("psnr_y", "psnr_u", "psnr_v"), planes, strict=True))
     values["psnr_yuv"] = float(np.dot(YUV_WEIGHTS, planes))
     return values
