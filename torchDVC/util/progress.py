@@ -1,0 +1,93 @@
+"""Progress of long work: a bar in a terminal, an occasional line in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import IO, Any
+
+LINE_EVERY = 30.0  # seconds between the lines of a log file
+
+
+class Progress:
+    """Counts ``total`` steps of ``title`` on ``stream``, with the latest values and the time left.
+
+    Use as a context manager. ``total`` may be None when it is not known; ``done`` steps are counted as done before
+    (a resumed run), so that the time left is right. Values such as ``rate="0.123 bpp"`` stand behind the bar as given.
+    """
+
+    def __init__(self, total: int | None, title: str, *, done: int = 0, unit: str = "step",
+                 stream: IO[str] | None = None) -> None:
+        stream = sys.stderr if stream is None else stream
+        kind = _Bar if stream.isatty() else _Lines
+        self._display: _Bar | _Lines = kind(total, title, done, unit, stream)
+
+    def update(self, steps: int = 1, **values: object) -> None:
+        """Count ``steps`` more; ``values`` replace those shown."""
+        self._display.update(steps, values)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._display.close()
+
+
+class _Bar:
+    def __init__(self, total: int | None, title: str, done: int, unit: str, stream: IO[str]) -> None:
+        from tqdm import tqdm
+
+        self._bar: Any = tqdm(total=total, desc=title, initial=done, unit=unit, file=stream, dynamic_ncols=True,
+                              mininterval=0.2)
+
+    def update(self, steps: int, values: dict[str, object]) -> None:
+        if values:
+            self._bar.set_postfix(values, refresh=False)
+        self._bar.update(steps)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class _Lines:
+    """A line every `LINE_EVERY` seconds and one at the end."""
+
+    def __init__(self, total: int | None, title: str, done: int, unit: str, stream: IO[str]) -> None:
+        self._total, self._title, self._unit, self._stream = total, title, unit, stream
+        self._first = self._done = done
+        self._shown = -1
+        self._values: dict[str, object] = {}
+        self._start = self._last = time.monotonic()
+
+    def update(self, steps: int, values: dict[str, object]) -> None:
+        self._done += steps
+        self._values = values or self._values
+        if time.monotonic() - self._last >= LINE_EVERY:
+            self._write()
+
+    def close(self) -> None:
+        if self._done != self._shown:
+            self._write()
+
+    def _write(self) -> None:
+        self._last = time.monotonic()
+        self._shown = self._done
+        of_total = "" if self._total is None else f"/{self._total}"
+        shown = [f"{name} {value}" for name, value in self._values.items()]
+        words = [f"{self._title}: {self._done}{of_total} {self._unit}s", *shown, self._times()]
+        print(", ".join(words), file=self._stream, flush=True)
+
+    def _times(self) -> str:
+        """Time taken and, while something is left and its pace is known, time left."""
+        taken = self._last - self._start
+        counted = self._done - self._first
+        if self._total is None or not counted or self._done >= self._total:
+            return f"{_clock(taken)} taken"
+        return f"{_clock(taken / counted * (self._total - self._done))} left"
+
+
+def _clock(seconds: float) -> str:
+    """``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
