@@ -77,4 +77,3 @@ def header_and_processes(path: Path, report: Report) -> tuple[Section, dict[str,
     if not processes and not report:
         report.add(Where(path), "has no [process: NAME] section; expected at least one")
     return header or Section("header", Where(path)), processes
-

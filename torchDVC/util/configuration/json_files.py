@@ -39,9 +39,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
 
 
-def _checked(
-    path: Path, text: str, values: dict[str, Any], module_type: ModuleType, report: Report
-) -> dict[str, Any]:
+def _checked(path: Path, text: str, values: dict[str, Any], module_type: ModuleType, report: Report) -> dict[str, Any]:
     """The values as the parameters expect them; duplicates, unknown names and misfits are noted."""
     lines: dict[str, int] = {}
     for depth, key, line, first in _keys(text):

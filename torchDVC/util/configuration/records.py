@@ -94,7 +94,7 @@ class Stage(Modes):
         epochs: how many epochs the stage lasts.
         steps: batches in an epoch; None takes the whole data set once.
         train: codes of the modules that learn; the others are frozen and in eval mode.
-        rnn: references are 0 source frames, 1 reconstructions (detached), 2 reconstructions with gradients through them.
+        rnn: references are 0 source frames, 1 reconstructions (detached), 2 reconstructions with their gradients.
         pairs: a name of `torchDVC.coding_structure.STEPS`, or a list for `torchDVC.coding_structure.parse_pairs`.
         loss_r, loss_d: rate and distortion terms; the loss is R + lmda * D, or R alone with ``only_rate``.
         lr: learning rate of every module, by module name.
