@@ -58,6 +58,8 @@ def test_tensorboard_has_the_numbers(tmp_path: Path) -> None:
 
 
 def test_resuming_drops_what_the_checkpoint_does_not_know(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     with logger(tmp_path) as log:
         for step in range(1, 6):
             log.log(step, {"rate": step})
@@ -66,6 +68,9 @@ def test_resuming_drops_what_the_checkpoint_does_not_know(tmp_path: Path) -> Non
     with logger(tmp_path, resume_step=3) as log:
         log.log(4, {"rate": 40})
     assert [(row["step"], row["rate"]) for row in read(tmp_path)] == [("1", "1"), ("2", "2"), ("3", "3"), ("4", "40")]
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("rate")] == [(1, 1), (2, 2), (3, 3), (4, 40)]
 
 
 def test_resuming_without_a_file_starts_one(tmp_path: Path) -> None:
@@ -106,6 +111,20 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path, monkeypatch: pytest.Monke
     assert caught.value.filename == str(tmp_path / "metrics.csv")
     assert (tmp_path / "metrics.csv").read_text() == "step,rate\n1,1\n"
     log.close()
+
+
+def test_a_disk_that_is_really_full_is_one_line_and_leaves_whole_rows(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the disk."""
+    code = ("import resource, signal, sys; from torchDVC.util.logging import MetricsLogger; "
+            "from torchDVC.util.errors import run_command; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)); "
+            "log = MetricsLogger(sys.argv[1], project='p', name='n', comet=False); "
+            "sys.exit(run_command(lambda: [log.log(step, {'rate': step / 7}) for step in range(1000)]))")
+    finished = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True,
+                              cwd=Path(__file__).parents[1], check=False)
+    (line,) = finished.stderr.splitlines()
+    assert finished.returncode == 2 and line.startswith(str(tmp_path)) and line.endswith("file too large")
+    assert all(float(row["rate"]) == int(row["step"]) / 7 for row in read(tmp_path))
 
 
 def test_a_missing_tensorboard_costs_one_line(

@@ -9,9 +9,11 @@ import io
 import json
 import logging
 import os
+import platform
 import random
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,8 +85,8 @@ class MetricsLogger:
 class MetricsFile:
     """A csv file of metrics, one row a call, with a column for every name met so far and ``step`` first.
 
-    Each row is on the disk's side of the program before `append` returns. A name met for the first time rewrites the
-    file, atomically, with one more column. Rows without a value for a column leave it empty.
+    Each row is handed to the system before `append` returns. A name met for the first time rewrites the file,
+    atomically, with one more column. Rows without a value for a column leave it empty.
     """
 
     def __init__(self, path: Path, resume_step: int | None = None) -> None:
@@ -103,7 +105,7 @@ class MetricsFile:
             rows = self.rows()
             self._columns += new
             self._write(rows)
-        self._append_text(_csv_text(self._columns, [{"step": step, **values}]))
+        _append(self.path, _csv_text(self._columns, [{"step": step, **values}]).encode())
 
     def rows(self) -> list[dict[str, str]]:
         """Every whole row; empty texts where a row has no value."""
@@ -123,17 +125,6 @@ class MetricsFile:
     def _write(self, rows: list[dict[str, str]]) -> None:
         write_text(self.path, ",".join(self._columns) + "\n" + _csv_text(self._columns, rows))
 
-    def _append_text(self, text: str) -> None:
-        """Append, or leave the file as it was."""
-        size = self.path.stat().st_size
-        try:
-            with open(self.path, "ab") as file:
-                file.write(text.encode())
-        except OSError as error:
-            os.truncate(self.path, size)
-            error.filename = str(self.path)
-            raise
-
 
 def _csv_text(columns: list[str], rows: list[Any]) -> str:
     text = io.StringIO()
@@ -147,19 +138,51 @@ class _Sink(Protocol):
 
 
 class _TensorBoard:
-    def __init__(self, folder: Path, resume_step: int | None) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    """An event file, one record a call; written here and not by a thread, so that a full disk is the run's own error.
 
+    On resuming, a new file begins with the mark that makes TensorBoard drop what earlier files hold beyond the step.
+    """
+
+    def __init__(self, folder: Path, resume_step: int | None) -> None:
         if resume_step is None:
             set_aside(folder)
-        self._writer = SummaryWriter(str(folder), purge_step=None if resume_step is None else resume_step + 1)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"events.out.tfevents.{time.time_ns()}.{platform.node()}"
+        self._path.touch()
+        self._write(file_version="brain.Event:2")
+        if resume_step is not None:
+            from tensorboard.compat.proto.event_pb2 import SessionLog
+
+            self._write(step=resume_step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        for name, value in numbers.items():
-            self._writer.add_scalar(name, value, step)
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
+        self._write(step=step, summary=Summary(value=values))
+
+    def _write(self, **fields: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        record = io.BytesIO()
+        RecordWriter(record).write(Event(wall_time=time.time(), **fields).SerializeToString())
+        _append(self._path, record.getvalue())
 
     def close(self) -> None:
-        self._writer.close()
+        """Nothing to do: every record is on the disk."""
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Append to a file, or leave it as it was and name it in the error."""
+    size = path.stat().st_size
+    try:
+        with open(path, "ab") as file:
+            file.write(data)
+    except OSError as error:
+        os.truncate(path, size)
+        error.filename = str(path)
+        raise
 
 
 # --- Comet
