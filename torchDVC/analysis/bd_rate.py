@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from torchDVC.analysis.conditions import Curve, curves, group, mean, mean_curves
-from torchDVC.analysis.results import RDRow
+from torchDVC.analysis.conditions import Curve, group, mean
 from torchDVC.util.errors import LCPError, nearest
 
 METHODS = ("pchip", "akima")
@@ -37,20 +36,16 @@ class BDRate:
             return ""
         return f"overlap only {self.overlap:.0%}"
 
-    def __str__(self) -> str:
-        if self.reason:
-            return f"NaN ({self.reason})"
-        return f"{self.value:+.1f} %" + (f" ({self.warning})" if self.warning else "")
-
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of a BD-rate table; ``sequence`` is empty in the line that averages a data set."""
+    """A line of a BD-rate table; in one for a data set ``sequence`` is empty and ``average`` says how it came about."""
 
     codec: str
     dataset: str
     sequence: str
     rate: BDRate
+    average: str = ""
 
 
 def bd_rate(anchor: Curve, test: Curve, method: str = "pchip") -> BDRate:
@@ -75,23 +70,54 @@ def bd_rate(anchor: Curve, test: Curve, method: str = "pchip") -> BDRate:
 
 
 def bd_table(
-    rows: Sequence[RDRow], anchor: str, metric: str = "psnr_rgb", method: str = "pchip", average: str = "rates"
+    per_sequence: Sequence[Curve], means: Sequence[Curve], anchor: str, method: str = "pchip", average: str = "rates"
 ) -> list[Entry]:
-    """BD-rates of every codec against ``anchor``: per sequence, then per data set, averaged as `AVERAGES` names."""
-    if anchor not in {row.codec for row in rows}:
-        raise LCPError(f"no results of the anchor '{anchor}'{nearest(anchor, {row.codec for row in rows})}")
-    means = mean_curves(rows, metric)
-    entries = _against(anchor, curves(rows, metric), method)
-    if average == "curve":
-        return entries + _against(anchor, means, method)
-    of_dataset = group(entries, lambda entry: (entry.codec, entry.dataset))
-    return entries + [Entry(*key, "", _mean([entry.rate for entry in own])) for key, own in of_dataset.items()]
+    """BD-rates of every codec against ``anchor``: per sequence, then per data set, averaged as `AVERAGES` names.
+
+    A codec that has a mean curve only, such as a published one, is compared by it whatever ``average`` says.
+
+    Args:
+        per_sequence: one curve for each codec and sequence.
+        means: one curve for each codec and data set.
+        anchor: name of a codec.
+        method: interpolation, one of `METHODS`.
+        average: one of `AVERAGES`.
+    """
+    known = {curve.codec for curve in (*per_sequence, *means)}
+    if anchor not in known:
+        raise LCPError(f"no results of the anchor '{anchor}'{nearest(anchor, known)}")
+    entries = _against(anchor, per_sequence, method)
+    averaged = {}
+    if average == "rates":
+        for key, own in group(entries, lambda entry: (entry.codec, entry.dataset)).items():
+            averaged[key] = Entry(*key, "", _mean([entry.rate for entry in own]), AVERAGES["rates"])
+    others = [curve for curve in means if (curve.codec, curve.dataset) not in averaged]
+    return [*entries, *averaged.values(), *_against(anchor, others, method, AVERAGES["curve"])]
 
 
-def _against(anchor: str, all_curves: Sequence[Curve], method: str) -> list[Entry]:
+def bd_lines(entries: Iterable[Entry]) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of a BD-rate table: what is compared, the value, the overlap of the curves, and what to know."""
+    header = ["data set", "sequence", "codec", "BD-rate", "overlap", "note"]
+    lines = []
+    for entry in entries:
+        rate = entry.rate
+        value = "NaN" if rate.reason else f"{rate.value:+.2f} %"
+        note = "; ".join(filter(None, (entry.average, rate.reason or rate.warning)))
+        lines.append([entry.dataset, entry.sequence or "(all)", entry.codec, value, f"{rate.overlap:.0%}", note])
+    return header, lines
+
+
+def dataset_rates(entries: Iterable[Entry]) -> dict[str, float]:
+    """For each codec the mean over data sets of its BD-rate, in percent; codecs without one (NaN) are left out."""
+    of_datasets = group((entry for entry in entries if not entry.sequence), lambda entry: entry.codec)
+    means = {codec: mean([entry.rate.value for entry in own]) for codec, own in of_datasets.items()}
+    return {codec: value for codec, value in means.items() if not math.isnan(value)}
+
+
+def _against(anchor: str, all_curves: Sequence[Curve], method: str, average: str = "") -> list[Entry]:
     anchors = {(curve.dataset, curve.sequence): curve for curve in all_curves if curve.codec == anchor}
     pairs = [(anchors.get((c.dataset, c.sequence)), c) for c in all_curves if c.codec != anchor]
-    return [Entry(c.codec, c.dataset, c.sequence, bd_rate(a, c, method)) for a, c in pairs if a]
+    return [Entry(c.codec, c.dataset, c.sequence, bd_rate(a, c, method), average) for a, c in pairs if a]
 
 
 def _mean(rates: Sequence[BDRate]) -> BDRate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from torchDVC.analysis.results import RDRow
@@ -72,6 +72,22 @@ def check_distinct(rows: Iterable[RDRow]) -> None:
             )
 
 
+def label_conditions(rows: Sequence[RDRow]) -> list[RDRow]:
+    """The rows with each condition that differs between them added to the codec's name, for comparing them anyway."""
+    differing = [name for name in OF_TEST if len({getattr(row, name) for row in rows}) > 1]
+    for name in OF_SEQUENCE:
+        of_sequence = group(rows, lambda row: (row.dataset, row.sequence)).values()
+        if any(len({getattr(row, name) for row in own}) > 1 for own in of_sequence):
+            differing.append(name)
+    if not differing:
+        return list(rows)
+
+    def label(row: RDRow) -> str:
+        return f"{row.codec} ({', '.join(f'{name} {getattr(row, name)}' for name in differing)})"
+
+    return [replace(row, codec=label(row)) for row in rows]
+
+
 def condition(row: RDRow) -> tuple:
     """The values of all conditions of a row."""
     return tuple(getattr(row, name) for name in OF_TEST + OF_SEQUENCE)
@@ -101,14 +117,16 @@ def curves(rows: Iterable[RDRow], metric: str) -> list[Curve]:
     return [_curve(key, [(row,) for row in of_curve], metric) for key, of_curve in groups.items()]
 
 
-def mean_curves(rows: Iterable[RDRow], metric: str) -> list[Curve]:
+def mean_curves(rows: Iterable[RDRow], metric: str, mix: bool = False) -> list[Curve]:
     """One curve for each codec and data set: rates and qualities averaged over its sequences, point by point.
 
-    Refused where the codecs were not all run on the same sequences, or a sequence lacks a rate point of the others.
+    Refused where a sequence lacks a rate point of the others and, unless told to ``mix``, where the codecs were not all
+    run on the same sequences.
     """
     known = [row for row in rows if row.rate is not None and getattr(row, metric) is not None]
     check_distinct(known)
-    check_same_sequences(known)
+    if not mix:
+        check_same_sequences(known)
     means = []
     for (codec, dataset), of_codec in group(known, lambda row: (row.codec, row.dataset)).items():
         means.append(_curve((codec, dataset, ""), _matched_points(of_codec), metric))

@@ -96,6 +96,12 @@ class FrameRow:
     pictures: Mapping[str, float] = field(default_factory=dict)
 
 
+def run_label(row: FrameRow) -> str:
+    """The name of the run and rate point that a frame belongs to, for legends and tables."""
+    points = [f"{name} {value:g}" for name in ("lmda", "quality") if (value := getattr(row, name)) is not None]
+    return " ".join(filter(None, [row.run_id, row.process, *points]))
+
+
 Row = TypeVar("Row", RDRow, FrameRow)
 
 FRAME_MEANS = ("psnr_rgb", "ms_ssim_rgb", "psnr_y", "psnr_u", "psnr_v", "psnr_yuv")
@@ -135,6 +141,17 @@ def read_rows(path: str | os.PathLike[str]) -> list[RDRow]:
 def read_frames(path: str | os.PathLike[str]) -> list[FrameRow]:
     """Read a ``frames.csv``; a bad column or value is a `DataError` with its file and line."""
     return _read(path, FrameRow)
+
+
+def gather(paths: Iterable[str | os.PathLike[str]], name: str = "rd.csv") -> list[Path]:
+    """The files called ``name`` in the given folders and all below them, in order of their names; files as they are."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        files = sorted(path.rglob(name)) if path.is_dir() else [path]
+        if not files:
+            raise DataError(f"{path}: no {name} in this folder or below it; expected results of a test")
+        found += [file for file in files if file not in found]
+    return found
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -1,0 +1,160 @@
+"""The figures: rate-distortion curves, BD-rate against complexity, quality and bits by frame.
+
+Colours are those of Okabe and Ito, which readers with any colour vision tell apart; every curve also has a marker and
+a dash pattern of its own, so that a figure can be read in grey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torchDVC.analysis.conditions import METRICS, Curve, group
+from torchDVC.analysis.results import FrameRow
+from torchDVC.util.errors import LCPError
+from torchDVC.util.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+DASHES = ((), (6, 2), (2, 1.5), (6, 2, 1.5, 2))
+FORMATS = (".png", ".svg", ".pdf")
+
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+COMPLEXITY = {
+    "kmac_decode": "decoder kMAC/pixel",
+    "parameters": "parameters",
+    "decode_fps": "decoded frames/s",
+}
+FRAME_TYPES = {"I": "s", "P": "o", "B": "^"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes of a rate-distortion figure."""
+
+    title: str
+    metric: str
+    curves: Sequence[Curve]
+
+
+def rd_figure(panels: Sequence[Panel], columns: int, note: str, log: bool = False) -> Figure:
+    """Rate-distortion curves; panels fill rows of ``columns``. ``note`` (the test conditions) stands below."""
+    styles = curve_styles(curve.codec for panel in panels for curve in panel.curves)
+    rows = -(-len(panels) // columns)
+    figure, axes = _axes(rows, columns, (3.6 * columns + 0.4, 2.9 * rows + 0.7), note)
+    for panel, ax in zip(panels, axes, strict=False):
+        for curve in panel.curves:
+            ax.plot(curve.rates, curve.qualities, label=curve.codec, **styles[curve.codec])
+        ax.set(title=panel.title, xlabel="bits per pixel", ylabel=METRICS[panel.metric])
+        if log:
+            ax.set_xscale("log")
+    _finish(figure, axes, len(panels))
+    return figure
+
+
+def complexity_figure(rates: Mapping[str, float], costs: Mapping[str, Mapping[str, float]], note: str) -> Figure:
+    """BD-rate (percent, by codec) against each complexity of ``costs`` (by name of `COMPLEXITY`, then by codec)."""
+    styles = curve_styles(rates)
+    columns = [name for name in COMPLEXITY if costs.get(name)]
+    if not columns:
+        raise LCPError("no complexity in these results; expected kmac_decode, parameters or decode_fps")
+    figure, axes = _axes(1, len(columns), (3.6 * len(columns) + 0.4, 3.6), note)
+    for name, ax in zip(columns, axes, strict=True):
+        for codec, rate in rates.items():
+            if codec in costs[name]:
+                ax.plot(costs[name][codec], rate, label=codec, **(styles[codec] | {"linestyle": "none"}))
+        ax.set(xlabel=COMPLEXITY[name], ylabel="BD-rate (%)", xscale="log")
+        ax.axhline(0, color="#888888", linewidth=0.8)
+    _finish(figure, axes, len(columns))
+    return figure
+
+
+def frames_figure(sequences: Mapping[str, Mapping[str, Sequence[FrameRow]]], metric: str) -> Figure:
+    """Quality and bits of every frame in display order: one column for each sequence, one line for each of its runs."""
+    styles = curve_styles(label for runs in sequences.values() for label in runs)
+    note = "frame; squares are I, circles P, triangles B frames"
+    figure, axes = _axes(2, len(sequences), (3.6 * len(sequences) + 2, 4.6), note)
+    for column, (sequence, runs) in enumerate(sequences.items()):
+        quality, bits = axes[column], axes[column + len(sequences)]
+        for label, rows in runs.items():
+            _draw_by_frame(quality, rows, metric, label, styles[label])
+            _draw_by_frame(bits, rows, "bits", label, styles[label])
+        quality.set(title=sequence, ylabel=METRICS[metric])
+        bits.set(ylabel="bits", yscale="log")
+    _finish(figure, axes, len(axes))
+    return figure
+
+
+def _draw_by_frame(ax: Axes, rows: Sequence[FrameRow], name: str, label: str, style: Mapping[str, Any]) -> None:
+    """One line over the frames, with a marker for each that tells its type."""
+    rows = sorted((row for row in rows if getattr(row, name) is not None), key=lambda row: row.frame)
+    ax.plot([row.frame for row in rows], [getattr(row, name) for row in rows], label=label, **{**style, "marker": ""})
+    for kind, of_kind in group(rows, lambda row: row.type).items():
+        x, y = [row.frame for row in of_kind], [getattr(row, name) for row in of_kind]
+        ax.plot(x, y, linestyle="none", marker=FRAME_TYPES.get(kind, "x"), markersize=4, color=style["color"])
+
+
+def curve_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """A colour, marker and dash pattern for each name; published curves are thin with hollow markers."""
+    styles = {}
+    for i, name in enumerate(dict.fromkeys(names)):
+        published = name.endswith("(published)")
+        styles[name] = {
+            "color": COLOURS[i % len(COLOURS)],
+            "marker": MARKERS[i % len(MARKERS)],
+            "markersize": 4.5,
+            "markerfacecolor": "white" if published else COLOURS[i % len(COLOURS)],
+            "linewidth": 1.0 if published else 1.6,
+            "dashes": DASHES[i % len(DASHES)],
+        }
+    return styles
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as png, svg or pdf, by the name of the file."""
+    if path.suffix.lower() not in FORMATS:
+        raise LCPError(f"{path}: cannot draw '{path.suffix}' files; expected {', '.join(FORMATS)}")
+    import matplotlib
+
+    with atomic_path(path) as temporary, matplotlib.rc_context(STYLE):
+        figure.savefig(temporary, dpi=200)
+
+
+def _axes(rows: int, columns: int, size: tuple[float, float], note: str) -> tuple[Figure, list[Axes]]:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+    figure.supxlabel(note, fontsize=7, color="#444444")
+    return figure, list(axes.flat)
+
+
+def _finish(figure: Figure, axes: Sequence[Axes], used: int) -> None:
+    """Hide panels without curves; one legend for all the others, beside them."""
+    for ax in axes[used:]:
+        ax.set_visible(False)
+    entries: dict[str, Any] = {}
+    for ax in axes[:used]:
+        handles, labels = ax.get_legend_handles_labels()
+        entries.update(zip(labels, handles, strict=True))
+    figure.legend(list(entries.values()), list(entries), loc="outside right upper", frameon=False, handlelength=3.2)
