@@ -1,0 +1,1 @@
+"""Codec: assembles the modules of a model csv and runs mode strings."""

@@ -1,0 +1,1 @@
+"""Motion compensators: a prediction from warped references."""

@@ -1,0 +1,1 @@
+"""Symbol streams, priors, integer networks, tables and the entropy coder."""

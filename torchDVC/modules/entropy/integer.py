@@ -1,0 +1,132 @@
+"""Networks in exact integer arithmetic carried in floats.
+
+Whatever turns decoded symbols into probability tables must give the same integers on every device, or a stream decodes
+to noise (Ballé et al. 2019, "Integer networks for data compression with latent-variable models"). Here weights are
+8-bit integers, activations 8-bit unsigned integers, and every partial sum stays below 2^24, so float32 (and TF32 or
+bf16 factors with float32 accumulation) gives the same integers in any order of summation. Rescaling is by powers of
+two, rounding half to even: each elementwise step is exact or correctly rounded, hence the same everywhere.
+
+The network is trained as it runs: rounding passes gradients straight through. It is always the integer network; there
+is no second, floating-point one to export from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from torchDVC.modules.entropy.streams import round_through
+
+EXACT = 2**24
+"""float32 represents every integer up to here."""
+WEIGHT_MAX = 127
+ACTIVATION_MAX = 255
+INPUT_MAX = 127
+FRACTION_BITS = 4
+"""Activations and outputs count sixteenths."""
+
+
+@dataclass
+class Arithmetic:
+    """How integer networks compute; the default is exact. `arithmetic` changes it for measurements."""
+
+    rounding: bool = True
+    carrier: torch.dtype = torch.float32
+
+
+ARITHMETIC = Arithmetic()
+
+
+@contextlib.contextmanager
+def arithmetic(*, rounding: bool = True, carrier: torch.dtype = torch.float32) -> Iterator[None]:
+    """For measurements: run integer networks without rounding (what the integers cost), or in another carrier."""
+    before = (ARITHMETIC.rounding, ARITHMETIC.carrier)
+    ARITHMETIC.rounding, ARITHMETIC.carrier = rounding, carrier
+    try:
+        yield
+    finally:
+        ARITHMETIC.rounding, ARITHMETIC.carrier = before
+
+
+def _rounded(x: Tensor) -> Tensor:
+    return round_through(x) if ARITHMETIC.rounding else x
+
+
+class IntegerConv2d(nn.Module):
+    """A convolution of integers with integer weights, stride 1, size kept; the result counts 2^-FRACTION_BITS.
+
+    Parameters are real numbers; the weights of each output channel are scaled by the largest power of two for which
+    they fit 8 bits and no partial sum can reach 2^24. The sum is a matrix product (a 3x3 convolution may run as
+    Winograd or FFT, which is not exact).
+
+    Args:
+        inputs, outputs: channels.
+        kernel_size: odd.
+        input_bits: fraction bits of the input: 0 for symbols, `FRACTION_BITS` for activations.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel_size: int = 3, input_bits: int = FRACTION_BITS) -> None:
+        super().__init__()
+        self.kernel_size, self.input_bits = kernel_size, input_bits
+        self.weight = nn.Parameter(torch.empty(outputs, inputs * kernel_size**2))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        nn.init.kaiming_uniform_(self.weight, a=1.0)
+
+    def shifts(self) -> Tensor:
+        """Fraction bits of each output channel's integer weights, (outputs, 1)."""
+        with torch.no_grad():
+            size = self.weight.abs().to(torch.float64)
+            budget = 0.9 * EXACT / ACTIVATION_MAX
+            room = torch.minimum(WEIGHT_MAX / size.amax(1), budget / (size.sum(1) + size.shape[1]))
+            return torch.log2(room.clamp(2**-8, 2**14)).floor().to(torch.float32)[:, None]
+
+    def integers(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights (outputs, inputs * k²) in [-127, 127], biases (outputs, 1), and the shift of each output channel."""
+        shift = self.shifts()
+        weight = _rounded(self.weight * torch.exp2(shift)).clamp(-WEIGHT_MAX, WEIGHT_MAX)
+        limit = 0.1 * EXACT
+        bias = _rounded(self.bias[:, None] * torch.exp2(shift + self.input_bits)).clamp(-limit, limit)
+        return weight, bias, shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) integers to (N, outputs, H, W) integers, not yet clamped; all in float carriers."""
+        n, _, height, width = x.shape
+        weight, bias, shift = (t.to(ARITHMETIC.carrier) for t in self.integers())
+        columns = F.unfold(x.to(ARITHMETIC.carrier), self.kernel_size, padding=self.kernel_size // 2)
+        total = torch.matmul(weight, columns) + bias
+        total = total * torch.exp2(FRACTION_BITS - self.input_bits - shift)
+        return _rounded(total).reshape(n, -1, height, width)
+
+
+class IntegerSynthesis(nn.Module):
+    """Hyper-synthesis in exact integers: symbols in, integers that decide means and table rows out.
+
+    Each layer but the last doubles height and width (3x3 convolution to four times the channels, then a pixel shuffle)
+    and rectifies to [0, 255]. The last is a 3x3 convolution.
+
+    Args:
+        widths: channels of the input, of each hidden layer, and of the output.
+    """
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        *hidden, outputs = widths
+        bits = [0] + [FRACTION_BITS] * len(hidden)
+        self.hidden = nn.ModuleList(
+            IntegerConv2d(a, 4 * b, input_bits=bits[i]) for i, (a, b) in enumerate(pairwise(hidden))
+        )
+        self.last = IntegerConv2d(hidden[-1], outputs)
+
+    def forward(self, symbols: Tensor) -> Tensor:
+        """(N, widths[0], H, W) integer symbols to (N, widths[-1], H * 2^layers, W * 2^layers), in sixteenths."""
+        with torch.autocast(symbols.device.type, enabled=False):
+            x = symbols.float().clamp(-INPUT_MAX, INPUT_MAX)
+            for layer in self.hidden:
+                x = F.pixel_shuffle(layer(x).clamp(0, ACTIVATION_MAX), 2)
+            return self.last(x).float()

@@ -1,0 +1,1 @@
+"""Intra codecs: a frame on its own."""

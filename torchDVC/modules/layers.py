@@ -1,0 +1,89 @@
+"""Building blocks that several modules share."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from torchDVC.modules.lower_bound import lower_bound
+
+
+def conv(inputs: int, outputs: int, kernel_size: int = 5, stride: int = 2) -> nn.Conv2d:
+    """A convolution that divides height and width by ``stride``."""
+    return nn.Conv2d(inputs, outputs, kernel_size, stride=stride, padding=kernel_size // 2)
+
+
+def deconv(inputs: int, outputs: int, kernel_size: int = 5, stride: int = 2) -> nn.ConvTranspose2d:
+    """A transposed convolution that multiplies height and width by ``stride``."""
+    return nn.ConvTranspose2d(
+        inputs, outputs, kernel_size, stride=stride, padding=kernel_size // 2, output_padding=stride - 1
+    )
+
+
+class GDN(nn.Module):
+    r"""Generalised divisive normalisation (Ballé et al. 2016), :math:`y_i = x_i / \sqrt{\beta_i + \sum_j \gamma_{ij} x_j^2}`.
+
+    ``inverse`` multiplies instead. Parameter names, shapes and reparametrisation equal those of compressai's ``GDN``.
+    """
+
+    PEDESTAL = 2.0**-36
+
+    def __init__(self, channels: int, inverse: bool = False, beta_min: float = 1e-6, gamma_init: float = 0.1) -> None:
+        super().__init__()
+        self.inverse, self.beta_min = inverse, beta_min
+        self.beta = nn.Parameter(torch.sqrt(torch.ones(channels) + self.PEDESTAL))
+        self.gamma = nn.Parameter(torch.sqrt(gamma_init * torch.eye(channels) + self.PEDESTAL))
+
+    def _non_negative(self, x: Tensor, minimum: float = 0.0) -> Tensor:
+        return lower_bound(x, (minimum + self.PEDESTAL) ** 0.5) ** 2 - self.PEDESTAL
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        gamma = self._non_negative(self.gamma)[:, :, None, None]
+        norm = F.conv2d(x * x, gamma, self._non_negative(self.beta, self.beta_min))
+        return x * (norm.sqrt() if self.inverse else norm.rsqrt())
+
+
+def analysis(inputs: int, width: int, outputs: int, kernel_size: int = 5) -> nn.Sequential:
+    """``g_a`` of Ballé et al. 2018: four strided convolutions with GDN between; (N, inputs, H, W) to H/16, W/16."""
+    widths = (inputs, width, width, width, outputs)
+    layers = [layer for a, b in pairwise(widths) for layer in (conv(a, b, kernel_size), GDN(b))]
+    return nn.Sequential(*layers[:-1])
+
+
+def synthesis(inputs: int, width: int, outputs: int, kernel_size: int = 5) -> nn.Sequential:
+    """``g_s`` of Ballé et al. 2018, the mirror image of `analysis`; (N, inputs, h, w) to 16 h, 16 w."""
+    widths = (inputs, width, width, width, outputs)
+    layers = [layer for a, b in pairwise(widths) for layer in (deconv(a, b, kernel_size), GDN(b, inverse=True))]
+    return nn.Sequential(*layers[:-1])
+
+
+def warp(picture: Tensor, flow: Tensor) -> Tensor:
+    """Backward bilinear warping in float32, borders repeated: out(x) = picture(x + flow(x)).
+
+    Args:
+        picture: (N, C, H, W).
+        flow: (N, 2, H, W), horizontal then vertical displacement in pixels.
+    """
+    with torch.autocast(picture.device.type, enabled=False):
+        picture, flow = picture.float(), flow.float()
+        _, _, height, width = picture.shape
+        x = torch.arange(width, device=flow.device, dtype=torch.float32)
+        y = torch.arange(height, device=flow.device, dtype=torch.float32)
+        grid_x = (flow[:, 0] + x) * (2 / max(width - 1, 1)) - 1
+        grid_y = (flow[:, 1] + y[:, None]) * (2 / max(height - 1, 1)) - 1
+        grid = torch.stack((grid_x, grid_y), dim=-1)
+        return F.grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def fold(x: Tensor) -> Tensor:
+    """References into the batch: (N, R, C, H, W) to (N * R, C, H, W)."""
+    return x.flatten(0, 1)
+
+
+def unfold(x: Tensor, batch: int) -> Tensor:
+    """References out of the batch: (N * R, C, H, W) to (N, R, C, H, W)."""
+    return x.unflatten(0, (batch, -1))

@@ -1,0 +1,1 @@
+"""Motion estimators and motion codecs."""

@@ -1,0 +1,48 @@
+"""Motion codec."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from torchDVC.modules.entropy.streams import Stream
+from torchDVC.modules.frame_state import FrameState
+from torchDVC.modules.hyperprior import Hyperprior
+from torchDVC.modules.layers import analysis, fold, synthesis, unfold, warp
+from torchDVC.util.registry import codec_module
+
+
+@codec_module(reads="refs", encoder_reads="flow", writes="flow_hat aligned_refs warped", codes=True)
+class FlowHyperprior(nn.Module):
+    """Codes optical flow with GDN transforms and a hyperprior (Lu et al. 2019, "DVC", section 3.3), and warps by it.
+
+    The flow to each reference is coded by itself, so that one network serves P and B frames. Writes ``flow_hat``
+    (N, R, 2, H, W) in pixels, ``aligned_refs`` (N, R, 3, H, W), the references warped by it, and ``warped``
+    (N, 3, H, W), their mean.
+
+    Args:
+        width: channels of the transforms.
+        latent: channels of the latent.
+        hyper_width: channels of the hyper-latent.
+        kernel_size: of the transforms.
+        levels: quality levels; more than one gives variable rate through learned gains.
+    """
+
+    SCALE = 4.0
+    """Displacements are divided by this, so that the transforms see values about 1."""
+
+    def __init__(
+        self, width: int = 64, latent: int = 64, hyper_width: int = 64, kernel_size: int = 3, levels: int = 1
+    ) -> None:
+        super().__init__()
+        self.g_a = analysis(2, width, latent, kernel_size)
+        self.g_s = synthesis(latent, width, 2, kernel_size)
+        self.hyperprior = Hyperprior(latent, hyper_width, levels)
+
+    def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
+        refs = state["refs"]
+        batch, references = refs.shape[:2]
+        y = None if stream.reading else self.g_a(fold(state["flow"]) / self.SCALE)
+        y_hat = self.hyperprior(y, stream, state.size(references), state.quality)
+        flow_hat = self.g_s(y_hat).float() * self.SCALE
+        aligned = unfold(warp(fold(refs), flow_hat), batch)
+        return {"flow_hat": unfold(flow_hat, batch), "aligned_refs": aligned, "warped": aligned.mean(1)}

@@ -1,0 +1,1 @@
+"""Codecs of what the prediction leaves."""

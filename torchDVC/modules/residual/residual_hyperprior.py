@@ -1,0 +1,37 @@
+"""Codec of the prediction residual."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from torchDVC.modules.entropy.streams import Stream
+from torchDVC.modules.frame_state import FrameState
+from torchDVC.modules.hyperprior import Hyperprior
+from torchDVC.modules.layers import analysis, synthesis
+from torchDVC.util.registry import codec_module
+
+
+@codec_module(reads="mc", encoder_reads="frame", writes="recon", codes=True)
+class ResidualHyperprior(nn.Module):
+    """Codes source minus prediction with GDN transforms and a hyperprior (Lu et al. 2019, "DVC", section 3.4).
+
+    Args:
+        width: channels of the transforms (``N``).
+        latent: channels of the latent (``M``).
+        hyper_width: channels of the hyper-latent.
+        kernel_size: of the transforms.
+        levels: quality levels; more than one gives variable rate through learned gains.
+    """
+
+    def __init__(
+        self, width: int = 128, latent: int = 128, hyper_width: int = 96, kernel_size: int = 5, levels: int = 1
+    ) -> None:
+        super().__init__()
+        self.g_a = analysis(3, width, latent, kernel_size)
+        self.g_s = synthesis(latent, width, 3, kernel_size)
+        self.hyperprior = Hyperprior(latent, hyper_width, levels)
+
+    def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
+        y = None if stream.reading else self.g_a(state["frame"] - state["mc"])
+        y_hat = self.hyperprior(y, stream, state.size(), state.quality)
+        return {"recon": state["mc"] + self.g_s(y_hat).float()}
