@@ -1,0 +1,40 @@
+# make demo              set up, train a codec for a few minutes, test it and draw its R-D curve beside x264's
+# make demo VIDEO=a.mp4  the same on your own clip
+# make test              set up and run the tests (make test TESTS="-m 'not slow'" for the quick ones)
+# make lint              ruff and mypy
+# make env               set up only: the environment in .venv, with this checkout installed in place
+# make clean             remove the environment and what the demo wrote
+#
+# VENV=folder puts the environment elsewhere; PYTHON=program makes it with another Python (3.11 or later).
+
+PYTHON ?= python3.11
+VENV ?= .venv
+MINUTES ?= 6
+TESTS ?=
+
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint env clean
+
+demo: $(READY)
+	$(RUN) -m torchDVC.demo --minutes $(MINUTES) $(if $(VIDEO),--video "$(VIDEO)")
+
+test: $(READY)
+	$(RUN) -m pytest $(TESTS)
+
+lint: $(READY)
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+env: $(READY)
+
+# The stamp is written last, so an installation that was interrupted is taken up again.
+$(READY): setup.py pyproject.toml $(wildcard Requirements/*.txt)
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --upgrade pip
+	$(RUN) -m pip install --editable ".[test,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build torchDVC.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
