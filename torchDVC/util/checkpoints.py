@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 import torch
 
-from torchDVC.util.errors import CheckpointError, nearest
+from torchDVC.util.errors import CheckpointError, did_you_mean
 from torchDVC.util.files import atomic_path
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -
     clashes = [_clash(name, tensors[name], own[name]) for name in own if name in tensors]
     problems = [
         _listing("missing", missing),
-        _listing("unexpected", [f"{name}{_nearest_only(name, missing)}" for name in unexpected[:_NAMES_SHOWN]],
+        _listing("unexpected", [f"{name}{did_you_mean(name, missing)}" for name in unexpected[:_NAMES_SHOWN]],
                  len(unexpected)),
         _listing("of another form", [clash for clash in clashes if clash]),
     ]
@@ -235,7 +235,7 @@ def _require_file(path: Path) -> None:
     beside: list[str] = []
     with suppress(OSError):
         beside = [other.name for other in path.parent.iterdir() if other.suffix == path.suffix]
-    raise CheckpointError(f"{path}: no such checkpoint{nearest(path.name, beside)}")
+    raise CheckpointError(f"{path}: no such checkpoint{did_you_mean(path.name, beside)}")
 
 
 def _first_line(error: Exception) -> str:
@@ -264,9 +264,3 @@ def _listing(what: str, names: list[str], count: int | None = None) -> str:
     count = len(names) if count is None else count
     more = ", …" if count > _NAMES_SHOWN else ""
     return f"{count} {what} ({', '.join(names[:_NAMES_SHOWN])}{more})" if count else ""
-
-
-def _nearest_only(name: str, known: list[str]) -> str:
-    """`nearest` without its fall-back of listing every known name."""
-    clause = nearest(name, known)
-    return clause if clause.startswith("; did") else ""
