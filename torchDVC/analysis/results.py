@@ -109,7 +109,7 @@ EXTRA = {"rates": "bits_", "pictures": "psnr_"}
 """Fields of `FrameRow` that hold open-ended columns, and what the names of those columns start with."""
 
 
-def frame_means(rows: Sequence[FrameRow], pixels: int) -> dict[str, float]:
+def frame_means(rows: Sequence[FrameRow], pixels: int) -> dict[str, Any]:
     """Values of an `RDRow` that are means over its frames: quality, and rate and PSNR-RGB by frame type.
 
     ``pixels`` is the size of one original picture. Columns that no frame has are left out.
