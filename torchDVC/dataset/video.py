@@ -35,8 +35,11 @@ def open_video(
     tags; without either it is BT.709 limited. ``fps`` goes before the file's own. Raises `DataError` in one line
     that names the file where it is missing, damaged or of an unknown form.
     """
-    path = Path(path).expanduser()
-    options = ReadOptions(size, frames, matrix, value_range, fps)
+    return open_with(Path(path).expanduser(), ReadOptions(size, frames, matrix, value_range, fps))
+
+
+def open_with(path: Path, options: ReadOptions) -> VideoReader:
+    """`open_video` with its keywords in one record."""
     if not path.exists():
         raise DataError(f"{path}: no such file or folder{_similar(path)}")
     if path.is_dir() or is_picture(path):

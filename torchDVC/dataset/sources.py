@@ -1,0 +1,133 @@
+"""What a training data set consists of: its clips, before they are decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchDVC.dataset.cache import ClipSource
+from torchDVC.dataset.pictures import picture_files
+from torchDVC.dataset.procedural import VERSION, Scene
+from torchDVC.dataset.video import clips_in, open_video
+from torchDVC.util.colour import Plane
+from torchDVC.util.errors import DataError, nearest
+
+VIMEO_LIST = "sep_trainlist.txt"
+VIMEO_FOLDERS = ("vimeo_septuplet", "vimeo90k")
+NAMES = ("default", "procedural", "vimeo90k")
+
+PROCEDURAL_CLIPS = 128
+SEPTUPLET = 7
+
+
+@dataclass(frozen=True)
+class FileClip:
+    """A clip in a file or a folder of pictures."""
+
+    path: Path
+
+    @property
+    def key(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    @property
+    def stamp(self) -> str:
+        """A digest of the names, sizes and times of its files."""
+        files = picture_files(self.path) if self.path.is_dir() else [self.path]
+        states = [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
+        return hashlib.sha256(repr(states).encode()).hexdigest()
+
+    def decode(self) -> Iterator[Plane]:
+        """Its frames."""
+        return (frame.rgb for frame in open_video(self.path))
+
+
+@dataclass(frozen=True)
+class ProceduralClip:
+    """Clip ``index`` of the procedural clips, at ``size`` = (width, height)."""
+
+    index: int
+    frames: int
+    size: tuple[int, int]
+
+    @property
+    def key(self) -> str:
+        """What it is, in words."""
+        return f"procedural_{self.index}_{self.size[0]}x{self.size[1]}_{self.frames}"
+
+    @property
+    def stamp(self) -> str:
+        """The version of the clips' definition."""
+        return str(VERSION)
+
+    def decode(self) -> Iterator[Plane]:
+        """Its frames."""
+        return map(Scene(self.index, self.size).render, range(self.frames))
+
+
+def clip_sources(data: str, *, frames: int, patch_size: int) -> list[ClipSource]:
+    """The clips of one data set: see `torchDVC.dataset.training.training_set` for the names.
+
+    ``frames`` and ``patch_size`` are what will be cut from them; procedural clips are made large enough for that.
+    """
+    if data == "default":
+        data = "vimeo90k" if _vimeo_folder() else "procedural"
+    if data == "procedural":
+        side = -(-patch_size * 9 // 8 // 32) * 32
+        return [ProceduralClip(i, max(SEPTUPLET, frames), (side, side)) for i in range(PROCEDURAL_CLIPS)]
+    folder = _vimeo_folder() if data == "vimeo90k" else find_data(data, NAMES)
+    if folder is None:
+        raise DataError(
+            "vimeo90k: not found; set DATASET to the folder that holds vimeo_septuplet/ (with sequences/ and "
+            f"{VIMEO_LIST}), or train on 'procedural'"
+        )
+    if (folder / VIMEO_LIST).is_file():
+        return _vimeo_clips(folder)
+    return [FileClip(path.resolve()) for path in clips_in(folder)]
+
+
+def find_data(name: str, known: tuple[str, ...]) -> Path:
+    """The file or folder ``name``: a path, or a path below $DATASET. `DataError`, with the nearest name, if none."""
+    root = os.environ.get("DATASET")
+    for candidate in [Path(name).expanduser(), *([Path(root) / name] if root else [])]:
+        if candidate.exists():
+            return candidate
+    where = f"below $DATASET ({root})" if root else "(DATASET is not set)"
+    raise DataError(f"{name}: no such file or folder, nor {where}{nearest(name, known)}")
+
+
+def cut_list(sources: list[ClipSource], cut: str | None) -> list[ClipSource]:
+    """The part of the list that ``cut`` names: "500" the first 500 clips, "500:1000" the next 500."""
+    if not cut:
+        return sources
+    match = re.fullmatch(r"\s*(?:(\d*)\s*:)?\s*(\d*)\s*", cut)
+    if not match:
+        raise DataError(f"cut '{cut}': expected a number of clips, or a range of them like '0:500'")
+    start, stop = (int(bound) if bound else None for bound in match.groups())
+    if not sources[start:stop]:
+        raise DataError(f"cut '{cut}': leaves nothing of {len(sources)} clips")
+    return sources[start:stop]
+
+
+def _vimeo_folder() -> Path | None:
+    root = os.environ.get("DATASET")
+    folders = [Path(root).expanduser() / name for name in (*VIMEO_FOLDERS, ".")] if root else []
+    return next((folder for folder in folders if (folder / VIMEO_LIST).is_file()), None)
+
+
+def _vimeo_clips(folder: Path) -> list[ClipSource]:
+    """The septuplets that Vimeo-90k's training list names, in its order."""
+    listing = folder / VIMEO_LIST
+    names = listing.read_text(encoding="utf-8").split()
+    if not names:
+        raise DataError(f"{listing}: names no septuplets; download it again")
+    root = (folder / "sequences").resolve()
+    for name in names:
+        if not (root / name).is_dir():
+            raise DataError(f"{root / name}: named in {listing} but not there; unpack the data set again")
+    return [FileClip(root / name) for name in names]

@@ -1,0 +1,151 @@
+"""Test sets: the field's usual ones by name, procedural clips, and any folder or file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from torchDVC.dataset.frame import ReadOptions
+from torchDVC.dataset.procedural import TEST_INDEX, ProceduralReader
+from torchDVC.dataset.sources import find_data
+from torchDVC.dataset.video import VideoReader, clips_in, open_with
+from torchDVC.util.errors import DataError, nearest
+
+# Sequences of each data set as they are usually reported.
+SEQUENCES: dict[str, tuple[str, ...]] = {
+    "UVG": ("Beauty", "Bosphorus", "HoneyBee", "Jockey", "ReadySteadyGo", "ShakeNDry", "YachtRide"),
+    "HEVC-B": ("BasketballDrive", "BQTerrace", "Cactus", "Kimono", "ParkScene"),
+    "HEVC-C": ("BasketballDrill", "BQMall", "PartyScene", "RaceHorses"),
+    "HEVC-D": ("BasketballPass", "BlowingBubbles", "BQSquare", "RaceHorses"),
+    "HEVC-E": ("FourPeople", "Johnny", "KristenAndSara"),
+    "MCL-JCV": tuple(f"videoSRC{number:02d}" for number in range(1, 31)),
+}
+ALSO_CALLED = {"ReadySteadyGo": ("ReadySteadyGo", "ReadySetGo")}
+PROCEDURAL_SIZE = (416, 240)
+PROCEDURAL_FRAMES = 96
+PROCEDURAL_SEQUENCES = tuple(f"clip{number}" for number in range(4))
+NAMES = (*SEQUENCES, "procedural")
+
+
+@dataclass(frozen=True)
+class TestSequence:
+    """A clip of a test set; ``open`` takes the keywords of `torchDVC.dataset.video.open_video`."""
+
+    __test__ = False
+
+    dataset: str
+    name: str
+    opener: Callable[[ReadOptions], VideoReader]
+
+    def open(
+        self,
+        *,
+        size: tuple[int, int] | None = None,
+        frames: int | None = None,
+        matrix: str | None = None,
+        value_range: str | None = None,
+        fps: Fraction | None = None,
+    ) -> VideoReader:
+        """A reader of the clip."""
+        return self.opener(ReadOptions(size, frames, matrix, value_range, fps))
+
+
+def test_sequences(names: Sequence[str], seqs: Sequence[str] | None = None) -> list[TestSequence]:
+    """The sequences of the test sets ``names``, in order; with ``seqs`` only those of these names.
+
+    A name is one of `NAMES` (its folder is looked for below $DATASET), or a folder or file of the user's own, also
+    below $DATASET. Raises `DataError` for an unknown name, and where a known set lacks a sequence that was asked for.
+    """
+    if not names:
+        raise DataError(f"no test set named; known: {', '.join(NAMES)}, or any folder or file")
+    found = [sequence for name in names for sequence in _data_set(name, seqs)]
+    for asked in seqs or ():
+        if not _asked(asked, [sequence.name for sequence in found]):
+            known = [sequence for name in names for sequence in _names(name)]
+            raise DataError(f"no sequence '{asked}' in {', '.join(names)}{nearest(asked, known)}")
+    return found
+
+
+# Its name would make pytest take it for a test wherever a test module imports it.
+test_sequences.__test__ = False  # type: ignore[attr-defined]
+
+
+def _data_set(name: str, seqs: Sequence[str] | None) -> list[TestSequence]:
+    if name == "procedural":
+        sequences = [_procedural(index, sequence) for index, sequence in enumerate(PROCEDURAL_SEQUENCES)]
+    elif name in SEQUENCES:
+        return _known(name, [s for s in SEQUENCES[name] if seqs is None or _asked(s, seqs)])
+    else:
+        path = find_data(name, NAMES)
+        folder = path.parent if path.is_file() or clips_in(path) == [path] else path
+        sequences = [_clip(folder.resolve().name, _relative(clip, folder), clip) for clip in clips_in(path)]
+    return [sequence for sequence in sequences if seqs is None or _asked(sequence.name, seqs)]
+
+
+def _names(name: str) -> list[str]:
+    """The names of a data set's sequences, whether or not they are there."""
+    return list(SEQUENCES[name]) if name in SEQUENCES else [sequence.name for sequence in _data_set(name, None)]
+
+
+def _known(name: str, wanted: Sequence[str]) -> list[TestSequence]:
+    """Sequences ``wanted`` of the data set ``name`` of `SEQUENCES`."""
+    if not wanted:
+        return []
+    folder = _known_folder(name)
+    clips = clips_in(folder)
+    sequences = []
+    for sequence in wanted:
+        spellings = "|".join(ALSO_CALLED.get(sequence, (sequence,)))
+        matching = [c for c in clips if re.match(rf"({spellings})[a-z]?\d?(?![a-z\d])", c.stem, re.IGNORECASE)]
+        if len(matching) != 1:
+            what = f"{len(matching)} clips, keep one" if matching else "nothing, put it there"
+            raise DataError(f"{folder}: has {what} for {sequence} of {name}, or pick others with --test_seqs")
+        sequences.append(_clip(name, sequence, matching[0]))
+    return sequences
+
+
+def _known_folder(name: str) -> Path:
+    root = os.environ.get("DATASET")
+    if not root:
+        raise DataError(f"{name}: set DATASET to the folder that holds {name}/, or name a folder or file")
+    letter = name[-1].lower()
+    accepted = (
+        {f"hevc{letter}", f"class{letter}", f"hevcclass{letter}", f"jctvcclass{letter}", f"jctvc{letter}"}
+        if name.startswith("HEVC")
+        else {_plain(name)}
+    )
+    base = Path(root).expanduser()
+    for folder in sorted((*base.glob("*/"), *base.glob("*/*/"))):
+        if _plain("".join(folder.relative_to(base).parts)) in accepted:
+            return folder
+    raise DataError(f"{name}: no such folder in $DATASET ({root}); put its sequences in {base / name}")
+
+
+def _clip(dataset: str, name: str, path: Path) -> TestSequence:
+    return TestSequence(dataset, name, lambda options: open_with(path, options))
+
+
+def _procedural(index: int, name: str) -> TestSequence:
+    def opener(options: ReadOptions) -> VideoReader:
+        return ProceduralReader(TEST_INDEX + index, PROCEDURAL_FRAMES, options.size or PROCEDURAL_SIZE, options)
+
+    return TestSequence("procedural", name, opener)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """The clip's name: its place below the folder, without the suffix."""
+    relative = path.relative_to(folder)
+    return "_".join((relative if path.is_dir() else relative.with_suffix("")).parts)
+
+
+def _asked(name: str, seqs: Iterable[str]) -> bool:
+    return any(_plain(name) == _plain(asked) for asked in seqs)
+
+
+def _plain(name: str) -> str:
+    """Letters and digits only, in lower case."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())

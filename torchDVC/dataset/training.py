@@ -1,0 +1,208 @@
+"""Training clips: random pieces of a data set's clips, the same for the same (seed, epoch, index) on every machine."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from torchDVC.dataset.cache import FrameCache, Progress
+from torchDVC.dataset.sources import SEPTUPLET, clip_sources, cut_list
+from torchDVC.util.colour import Plane
+from torchDVC.util.errors import DataError
+
+ItemKey = tuple[int, int]
+"""(epoch, index); an index beyond the number of items starts over with other random choices."""
+
+
+class Clip(Protocol):
+    """A decoded clip: its name, its shape (T, 3, H, W), and its frames by index."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]: ...
+
+    def frame(self, index: int) -> Plane: ...
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """What is cut from a clip at random.
+
+    ``frames`` frames of ``patch_size`` x ``patch_size`` pixels, flipped both ways in half the cases each;
+    ``static_rate`` of the pieces repeat one frame, ``reverse_rate`` run backwards, and neighbouring frames are 1 to
+    ``max_step`` frames of the clip apart (as far as the clip is long enough).
+    """
+
+    frames: int
+    patch_size: int
+    static_rate: float = 0.0
+    reverse_rate: float = 0.0
+    max_step: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.frames, self.patch_size, self.max_step) < 1:
+            raise DataError(
+                f"frames {self.frames}, patch size {self.patch_size}, step {self.max_step}: must be 1 or more"
+            )
+        for name in ("static_rate", "reverse_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise DataError(f"{name} {getattr(self, name)}: must be from 0 to 1")
+
+    def fits(self, clip: Clip) -> bool:
+        """Whether the clip is long and large enough."""
+        length, _, height, width = clip.shape
+        return length >= self.frames and min(height, width) >= self.patch_size
+
+    def cut(self, clip: Clip, rng: np.random.Generator) -> Plane:
+        """A random piece (frames, 3, patch_size, patch_size) of a clip that fits."""
+        indexes = self._times(clip.shape[0], rng)
+        top, left = (int(rng.integers(side - self.patch_size + 1)) for side in clip.shape[2:])
+        down, across = (1 - 2 * int(flip) for flip in rng.integers(0, 2, 2))
+        piece = np.empty((self.frames, 3, self.patch_size, self.patch_size), np.uint8)
+        for target, index in zip(piece, indexes, strict=True):
+            seen = clip.frame(index)[:, top : top + self.patch_size, left : left + self.patch_size]
+            target[...] = seen[:, ::down, ::across]
+        return piece
+
+    def _times(self, length: int, rng: np.random.Generator) -> list[int]:
+        longest = min(self.max_step, (length - 1) // max(self.frames - 1, 1))
+        step = int(rng.integers(1, max(longest, 1) + 1))
+        start = int(rng.integers(length - (self.frames - 1) * step))
+        static, backwards = rng.random(2) < (self.static_rate, self.reverse_rate)
+        times = [start] * self.frames if static else [start + i * step for i in range(self.frames)]
+        return times[::-1] if backwards else times
+
+
+class TrainingClips(Dataset[torch.Tensor]):
+    """Random pieces of clips; a pass has an item for every seven frames of a clip, as in Vimeo-90k's septuplets."""
+
+    def __init__(self, clips: Sequence[Clip], cutting: Cutting, seed: int) -> None:
+        self.clips, self.cutting, self.seed = clips, cutting, seed
+        per_clip = [max(1, clip.shape[0] // max(SEPTUPLET, cutting.frames)) for clip in clips]
+        self._clip_of = np.repeat(np.arange(len(clips)), per_clip)
+
+    def __len__(self) -> int:
+        return len(self._clip_of)
+
+    def __getitem__(self, key: ItemKey) -> torch.Tensor:
+        """(T, 3, P, P) uint8 RGB; a function of (seed, epoch, index) only."""
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        clip = self.clips[self._clip_of[index % len(self)]]
+        return torch.from_numpy(self.cutting.cut(clip, rng))
+
+
+def training_set(
+    data: str,
+    *,
+    frames: int,
+    patch_size: int,
+    seed: int,
+    cut: str | None = None,
+    static_rate: float = 0.0,
+    reverse_rate: float = 0.0,
+    max_step: int = 1,
+    progress: Progress | None = None,
+) -> TrainingClips:
+    """The training clips of ``data``, decoded into the cache first (``progress`` hears how far that is).
+
+    ``data`` is `default` (Vimeo-90k where $DATASET holds it, else procedural clips), `procedural`, `vimeo90k`, a
+    folder of clips or a clip (a path, also below $DATASET), ``*.tar`` shards, or several of these joined by ``+``.
+    ``cut`` takes a part of the list of clips ("500" or "500:1000"); the other arguments are those of `Cutting`.
+    Clips that are too short or too small are left out with a warning; `DataError` where none is left.
+    The cache is in $TORCHDVC_CACHE, by default ``~/.cache/torchDVC``.
+    """
+    cutting = Cutting(frames, patch_size, static_rate, reverse_rate, max_step)
+    sources = [source for name in _parts(data) for source in clip_sources(name, frames=frames, patch_size=patch_size)]
+    cache = FrameCache(Path(os.environ.get("TORCHDVC_CACHE") or "~/.cache/torchDVC").expanduser())
+    clips = cache.clips(cut_list(sources, cut), progress)
+    return TrainingClips(_fitting(data, clips, cutting), cutting, seed)
+
+
+def training_loader(
+    clips: TrainingClips,
+    *,
+    batch_size: int,
+    epoch: int,
+    seed: int,
+    start_batch: int = 0,
+    steps: int | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader[torch.Tensor]:
+    """The batches (N, T, 3, P, P) uint8 of one epoch, from ``start_batch`` on.
+
+    Their order is a function of (seed, epoch): each rank of ``world_size`` takes its part of the same order. ``steps``
+    is the number of batches of the whole epoch; by default one pass over the clips, without an incomplete last batch.
+    Longer epochs run through further permutations.
+    """
+    whole = max(1, len(clips) // (batch_size * world_size)) if steps is None else steps
+    order = _Order(len(clips), batch_size, epoch, seed, range(start_batch, whole), rank, world_size)
+    return DataLoader(
+        clips,
+        batch_sampler=order,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        # A generator of its own: else PyTorch's global one would move on with every epoch begun.
+        generator=torch.Generator(),
+    )
+
+
+@dataclass(frozen=True)
+class _Order:
+    """The keys of the batches of an epoch, for one rank."""
+
+    items: int
+    batch_size: int
+    epoch: int
+    seed: int
+    batches: range
+    rank: int
+    world_size: int
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[ItemKey]]:
+        permuted: dict[int, np.ndarray] = {}
+        for batch in self.batches:
+            first = (batch * self.world_size + self.rank) * self.batch_size
+            keys = []
+            for position in range(first, first + self.batch_size):
+                turn, place = divmod(position, self.items)
+                if turn not in permuted:
+                    permuted = {turn: np.random.default_rng([self.seed, self.epoch, turn]).permutation(self.items)}
+                keys.append((self.epoch, turn * self.items + int(permuted[turn][place])))
+            yield keys
+
+
+def _parts(data: str) -> list[str]:
+    """The data sets that ``data`` joins; a path that has a plus sign in its name is one."""
+    return [data] if Path(data).expanduser().exists() else [part.strip() for part in data.split("+")]
+
+
+def _fitting(data: str, clips: Sequence[Clip], cutting: Cutting) -> list[Clip]:
+    """The clips that are long and large enough, with a warning about the others."""
+    fitting = [clip for clip in clips if cutting.fits(clip)]
+    if len(fitting) < len(clips):
+        example = next(clip for clip in clips if not cutting.fits(clip))
+        length, _, height, width = example.shape
+        wanted = f"{cutting.frames} frames of {cutting.patch_size}x{cutting.patch_size}"
+        has = f"{example.name} has {length} frames of {width}x{height}"
+        if not fitting:
+            raise DataError(f"{data}: no clip has {wanted}: {has}; ask for less (frames, patch_size) or add clips")
+        left_out = len(clips) - len(fitting)
+        warnings.warn(f"{data}: {left_out} of {len(clips)} clips left out, without {wanted}: {has}", stacklevel=3)
+    return fitting
