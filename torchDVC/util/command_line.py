@@ -44,7 +44,7 @@ def _path(text: str) -> Path:
 
 
 def _folder_name(text: str) -> str:
-    if Path(words(text)).name != text:
+    if Path(words(text)).name != text or text == "..":
         raise Unexpected("a name without '/', since results go to a folder of that name")
     return text
 
@@ -139,7 +139,7 @@ class RunOptions:
     seed: int = flag(whole(0), "of everything random", group=_MACHINE, metavar="N", default=0)
 
     def __post_init__(self) -> None:
-        if self.i_lmda is None:
+        if not self.i_lmda:
             object.__setattr__(self, "i_lmda", self.lmda)
 
     @property

@@ -98,6 +98,7 @@ def _joined(given: str | Sequence[str]) -> str:
 def _unknown(arguments: Sequence[str], options: type[Any]) -> Iterator[str]:
     """A line for each flag that does not exist; what follows one is its value."""
     known = ["--help", *(f"--{field.name}" for field in _fields(options))]
+    known += [f"--no-{field.name}" for field in _fields(options) if field.default is True]
     flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
     for name in flags:
         yield f"unknown flag '{name}'{did_you_mean(name, known) or '; --help lists them'}"

@@ -99,8 +99,9 @@ def _declaration(
     encoder_only: bool = False,
     codes: bool = False,
 ) -> Declaration:
-    keys = (tuple(text.split()) for text in (reads, encoder_reads, writes))
-    return Declaration(name, *keys, encoder_only, codes)
+    return Declaration(
+        name, tuple(reads.split()), tuple(encoder_reads.split()), tuple(writes.split()), encoder_only, codes
+    )
 
 
 def scan(report: Report) -> Mapping[str, ModuleType]:

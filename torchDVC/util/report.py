@@ -41,6 +41,10 @@ class Report:
     def __bool__(self) -> bool:
         return bool(self._problems)
 
+    def concerns(self, path: Path) -> bool:
+        """Whether something is wrong with this file."""
+        return any(where.path == path for where, _ in self._problems)
+
     def add(self, where: Where, what: str) -> None:
         """Note a problem: ``what`` was found there, what was expected instead, and the nearest valid name."""
         self._problems.append((where, what))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -95,8 +95,8 @@ def _only(value: Any, condition: bool) -> Any:
 
 
 def _fit_float(value: Any) -> float:
-    _only(value, isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value))
-    return float(value)
+    _only(value, isinstance(value, (int, float)) and not isinstance(value, bool))
+    return float(_only(value, abs(value) <= sys.float_info.max))
 
 
 _SCALARS: dict[str, Callable[[Any], Any]] = {

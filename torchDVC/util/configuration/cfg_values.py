@@ -74,6 +74,6 @@ def header_and_processes(path: Path, report: Report) -> tuple[Section, dict[str,
             continue
         if first is not section:
             report.add(section.where, f"[{section.title}] again; it stands on line {first.where.line}")
-    if not processes and not report:
-        report.add(Where(path), "has no [process: NAME] section; expected at least one")
+    if not processes and not report.concerns(path):
+        report.add(Where(path), "no [process: NAME] section; expected at least one")
     return header or Section("header", Where(path)), processes

@@ -58,6 +58,9 @@ def _checked(path: Path, text: str, values: dict[str, Any], module_type: ModuleT
             arguments[key] = fit(value, parameters[key].annotation)
         except MismatchError:
             report.add(where, f"{key} = {_shown(value)}; expected {parameters[key].annotation}")
+    missing = [name for name, parameter in parameters.items() if parameter.required and name not in values]
+    if missing:
+        report.add(Where(path, 1), f"{module_type.name} needs {', '.join(missing)}; expected it in this file")
     return arguments
 
 

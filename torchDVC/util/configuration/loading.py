@@ -11,7 +11,7 @@ from torchDVC.util.configuration.records import ModelConfig, TestConfig, TrainCo
 from torchDVC.util.configuration.test_cfg import read_test_cfg
 from torchDVC.util.configuration.train_cfg import read_train_cfg
 from torchDVC.util.registry import scan
-from torchDVC.util.report import Report, Where
+from torchDVC.util.report import Report
 
 Name = str | Path
 
@@ -62,20 +62,12 @@ def load_run(model_name: Name, run_name: Name, kind: str) -> tuple[ModelConfig, 
 
 def _model(name: Name, report: Report) -> ModelConfig | None:
     types = scan(report)
-    path = _path(name, "model", report)
+    path = find_config(str(name), "model", report)
     return read_model_csv(path, types, report) if path else None
 
 
 def _run(name: Name, kind: str, model: ModelConfig | None, report: Report) -> TrainConfig | TestConfig | None:
-    path = _path(name, kind, report)
+    path = find_config(str(name), kind, report)
     if path is None:
         return None
     return read_train_cfg(path, model, report) if kind == "train" else read_test_cfg(path, model, report)
-
-
-def _path(name: Name, kind: str, report: Report) -> Path | None:
-    path, problem = find_config(str(name), kind)
-    if problem:
-        report.add(Where(path), problem)
-        return None
-    return path

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from torchDVC.util.configuration.records import MODES, LossExpression, ModelConfig, Modes
 from torchDVC.util.errors import nearest
 from torchDVC.util.values import Unexpected, number
 
-NOT_PICTURES = frozenset({"frame", "refs", "flow", "flow_hat"})
-"""Keys of the frame state that no distortion is measured of. Every other key that is written may hold a picture."""
+_NO_PICTURE = re.compile("frame|.*(flow|refs|feature|latent).*")
+"""Keys of the frame state that, by their name, hold no picture to measure a distortion of."""
+
+_EXPECTED = "terms such as distortion/0.5*mc_distortion, or None"
 
 
 def loss_expression(text: str) -> LossExpression:
@@ -20,9 +24,13 @@ def loss_expression(text: str) -> LossExpression:
 def _term(text: str) -> tuple[float, str]:
     weight, star, name = text.rpartition("*")
     name = name.strip()
+    try:
+        value = number()(weight.strip()) if star else 1.0
+    except Unexpected:
+        raise Unexpected(_EXPECTED) from None
     if not name.isidentifier():
-        raise Unexpected("terms such as distortion/0.5*mc_distortion, or None")
-    return (number()(weight.strip()) if star else 1.0), name
+        raise Unexpected(_EXPECTED)
+    return value, name
 
 
 def rate_terms(model: ModelConfig, modes: Modes) -> list[str]:
@@ -34,7 +42,7 @@ def rate_terms(model: ModelConfig, modes: Modes) -> list[str]:
 def distortion_terms(model: ModelConfig, modes: Modes) -> list[str]:
     """Terms that ``loss.D`` may name: ``distortion`` of ``recon`` and ``<key>_distortion`` of each other picture."""
     written = dict.fromkeys(key for module in model.of_codes(modes.codes) for key in module.type.writes)
-    pictures = [key for key in written if key not in NOT_PICTURES]
+    pictures = [key for key in written if not _NO_PICTURE.fullmatch(key)]
     return ["distortion" if key == "recon" else f"{key}_distortion" for key in pictures]
 
 

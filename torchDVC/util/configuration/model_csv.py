@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from torchDVC.util.configuration.json_files import read_arguments
-from torchDVC.util.configuration.lookup import find_beside
+from torchDVC.util.configuration.lookup import find_arguments, find_weights
 from torchDVC.util.configuration.records import ModelConfig, ModuleSpec
-from torchDVC.util.configuration.text_files import read_text
+from torchDVC.util.configuration.text_files import read_lines
 from torchDVC.util.errors import nearest
 from torchDVC.util.registry import ModuleType
 from torchDVC.util.report import Report, Where
@@ -20,35 +20,34 @@ COLUMNS = ("code", "name", "type", "args", "weights")
 
 def read_model_csv(path: Path, types: Mapping[str, ModuleType], report: Report) -> ModelConfig:
     """Read a model csv and the JSON files it names. Problems go to ``report``; lines that have some are left out."""
-    rows = _rows(path, report)
     modules = []
     taken: dict[str, int] = {}
-    for where, row in rows:
+    for where, row in _rows(path, report):
         _check_names(row, where, taken, report)
         module_type = types.get(row["type"])
         if module_type is None:
             report.add(where, f"unknown module type '{row['type']}'{nearest(row['type'], types)}")
             continue
         modules.append(_module(row, module_type, path, where, taken, report))
-    if not rows and not report:
-        report.add(Where(path), "names no module; expected at least one line below the header")
     return ModelConfig(path.stem, path, tuple(modules))
 
 
 def _rows(path: Path, report: Report) -> list[tuple[Where, dict[str, str]]]:
     """The lines below the header, as column -> text."""
     lines = []
-    for number, line in enumerate((read_text(path, report) or "").split("\n"), start=1):
+    for number, line in enumerate(read_lines(path, report), start=1):
         text = line.partition("#")[0].strip()
         if text:
             lines.append((Where(path, number), _fields(text)))
     if not lines:
-        report.add(Where(path), f"empty; expected the header {','.join(COLUMNS)}")
+        report.add(Where(path), f"holds nothing to read; expected the header {','.join(COLUMNS)}")
         return []
     (where, header), *rows = lines
     if tuple(header) != COLUMNS:
         report.add(where, f"header '{','.join(header)}'; expected {','.join(COLUMNS)}")
         return []
+    if not rows:
+        report.add(where, "no line below the header; expected at least one module")
     return [(where, row) for where, fields in rows if (row := _row(fields, where, report))]
 
 
@@ -86,13 +85,12 @@ def _claim(what: str, where: Where, taken: dict[str, int], report: Report) -> No
 def _module(
     row: Mapping[str, str], module_type: ModuleType, path: Path, where: Where, taken: dict[str, int], report: Report
 ) -> ModuleSpec:
-    args_path = find_beside(row["args"], path, "module", report, where) if row["args"] else None
+    args_path = find_arguments(row["args"], path, where, report) if row["args"] else None
     args = read_arguments(args_path, module_type, report) if args_path else {}
-    missing = [p.name for p in module_type.parameters if p.required and p.name not in args]
-    if missing and (args_path or not row["args"]):
-        given_in = Where(args_path, 1) if args_path else where
-        report.add(given_in, f"{module_type.name} needs {', '.join(missing)}; expected them in its args file")
-    weights = find_beside(row["weights"], path, "model", report, where) if row["weights"] else None
+    required = [p.name for p in module_type.parameters if p.required]
+    if required and not row["args"]:
+        report.add(where, f"{module_type.name} needs {', '.join(required)}; expected an args file that gives it")
+    weights = find_weights(row["weights"], path, where, report) if row["weights"] else None
     spec = ModuleSpec(row["code"], row["name"], module_type, args, weights, str(where))
     if module_type.codes:
         _claim(f"rate label '{spec.label}'", where, taken, report)

@@ -45,10 +45,16 @@ def read_text(path: Path, report: Report) -> str | None:
     return None
 
 
+def read_lines(path: Path, report: Report) -> list[str]:
+    """The lines of a text file; none, and a note in ``report``, where it cannot be read."""
+    text = read_text(path, report)
+    return text.split("\n") if text else []
+
+
 def read_sections(path: Path, report: Report) -> list[Section]:
     """The sections of a cfg file in file order; lines that are neither section nor entry are noted in ``report``."""
     sections: list[Section] = []
-    for line, text in enumerate((read_text(path, report) or "").split("\n"), start=1):
+    for line, text in enumerate(read_lines(path, report), start=1):
         where = Where(path, line)
         text = _COMMENT.sub("", text, count=1).strip()
         if text.startswith("[") and text.endswith("]"):
@@ -57,7 +63,7 @@ def read_sections(path: Path, report: Report) -> list[Section]:
             key, value = (part.strip() for part in text.split("=", 1))
             _add_entry(sections[-1], Entry(key, value, where), report)
         elif text:
-            expected = "key = value or [section]" if sections else "[header] first"
+            expected = "key = value or [section]" if sections else "a section such as [header] before it"
             report.add(where, f"'{text}'; expected {expected}")
     return sections
 

@@ -119,8 +119,9 @@ def _learning_rates(own: Values, base: Values, model: ModelConfig | None) -> dic
 
 
 def _stage(name: str, values: Mapping[str, Any], rates: Mapping[str, float], where: str) -> Stage:
-    """The record of a stage. Left out, ``train`` is every code that runs and ``frames`` what the pairs need."""
+    """The record of a stage. Left out, ``train`` is every code that runs, and ``frames`` lets every pair occur."""
     fields = {key.field: values[key.field] for key in STAGE_KEYS.values() if key.field in values}
     stage = Stage(name, **{**fields, "lr": rates}, where=where)
-    frames = frames_needed(stage.pairs) if stage.pmode or stage.bmode else 1
+    frames = max(STEPS[stage.pairs]) + 1 if stage.pairs in STEPS else frames_needed(stage.pairs)
+    frames = frames if stage.pmode or stage.bmode else 1
     return replace(stage, train=stage.train or stage.codes, frames=fields.get("frames", frames))

@@ -1,0 +1,128 @@
+"""Module types: what is found in source files, what is refused, and that it agrees with the classes at run time."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from torchDVC.advance_modules import load_class, module_types
+from torchDVC.util.errors import ConfigError
+from torchDVC.util.registry import Parameter
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+HEAD = "from __future__ import annotations\nfrom torchDVC.util.registry import codec_module\n"
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of plug-in modules that the registry looks into."""
+    monkeypatch.setenv("TORCHDVC_PLUGINS", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def problems() -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        module_types()
+    return list(caught.value.problems)
+
+
+def test_a_plugin_is_found_read_and_loaded(plugins: Path) -> None:
+    (plugins / "mine.py").write_text(
+        HEAD
+        + "@codec_module(reads='refs mc', encoder_reads='frame', writes='recon extra', codes=True)\n"
+        + "class Mine:\n"
+        + "    def __init__(self, width: int, rate: float = 0.5, /, *, names: tuple[str, ...] = (), depth: int): ...\n"
+    )
+    mine = module_types()["Mine"]
+    assert (mine.reads, mine.encoder_reads, mine.writes) == (("refs", "mc"), ("frame",), ("recon", "extra"))
+    assert (mine.encoder_only, mine.codes, mine.file, mine.line) == (False, True, plugins / "mine.py", 4)
+    assert mine.parameters == (
+        Parameter("width", "int", True),
+        Parameter("rate", "float", False),
+        Parameter("names", "tuple[str, ...]", False),
+        Parameter("depth", "int", True),
+    )
+    assert load_class(mine).module_type.writes == mine.writes
+    assert load_class(mine) is load_class(mine)
+
+
+def test_arguments_come_from_a_base_class_in_the_same_file(plugins: Path) -> None:
+    (plugins / "mine.py").write_text(
+        HEAD
+        + "class Base:\n    def __init__(self, width: int = 3): ...\n"
+        + "class Between(Base): ...\n"
+        + "@codec_module(writes='x')\nclass Derived(Between): ...\n"
+        + "@codec_module(writes='x')\nclass Plain(nn.Module): ...\n"
+    )
+    types = module_types()
+    assert types["Derived"].parameters == (Parameter("width", "int", False),)
+    assert types["Plain"].parameters == ()
+
+
+def test_a_name_taken_twice_names_the_first_owner(plugins: Path) -> None:
+    for file in ("a.py", "b.py"):
+        (plugins / file).write_text(HEAD + "@codec_module(writes='x')\nclass Same: ...\n")
+    assert problems() == ["b.py:4: module type 'Same' is already taken by a.py:4"]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (
+            "@codec_module(write=0)\nclass A: ...",
+            "1: A: unknown argument 'write' of codec_module; did you mean 'writes'?",
+        ),
+        ("@codec_module(reads='x')\nclass A: ...", "1: A: writes nothing; expected writes="),
+        ("@codec_module(writes=KEYS)\nclass A: ...", "1: A: codec_module(writes=…); expected a text in quotes"),
+        ("@codec_module(writes='x', codes=1)\nclass A: ...", "1: A: codec_module(codes=…); expected True or False"),
+        ("@codec_module('x')\nclass A: ...", "1: A: codec_module takes keyword arguments only"),
+        ("@codec_module(**ALL)\nclass A: ...", "1: A: unknown argument '**' of codec_module"),
+        ("@codec_module(writes='x')\nclass A(Other): ...", "2: A: has no __init__ in this file"),
+        (
+            "@codec_module(writes='x')\nclass A:\n    def __init__(self, **kw): ...",
+            "3: A: __init__ takes *args or **kwargs; expected named arguments only",
+        ),
+        ("@codec_module(\nclass A", "1: not Python: "),
+    ],
+)
+def test_a_bad_declaration_is_one_line(plugins: Path, source: str, expected: str) -> None:
+    (plugins / "bad.py").write_text(source)
+    (problem,) = problems()
+    assert problem.startswith(f"bad.py:{expected}")
+
+
+def test_all_bad_files_are_reported_together(plugins: Path) -> None:
+    (plugins / "a.py").write_text("@codec_module(\n")
+    (plugins / "b.py").write_text("@codec_module()\nclass B: ...\n")
+    assert [problem.split(":")[0] for problem in problems()] == ["a.py", "b.py"]
+
+
+def test_a_missing_plugin_folder_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHDVC_PLUGINS", str(tmp_path / "nowhere"))
+    assert problems() == [f"{tmp_path / 'nowhere'}: named by TORCHDVC_PLUGINS, but there is no such folder"]
+
+
+@pytest.mark.parametrize("name", sorted(module_types()))
+def test_shipped_classes_agree_with_what_is_read_from_their_source(name: str) -> None:
+    found = module_types()[name]
+    cls = load_class(found)
+    declared = cls.module_type
+    for attribute in ("name", "reads", "encoder_reads", "writes", "encoder_only", "codes"):
+        assert getattr(found, attribute) == getattr(declared, attribute)
+    signature = inspect.signature(cls).parameters.values()
+    assert found.parameters == tuple(
+        Parameter(p.name, "" if p.annotation is p.empty else p.annotation, p.default is p.empty) for p in signature
+    )
+
+
+def test_the_table_prints_every_type_without_pytorch() -> None:
+    script = "import sys; from torchDVC.advance_modules import main; main(); assert 'torch' not in sys.modules"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=CHECKOUT)
+    assert run.returncode == 0, run.stderr
+    for name in module_types():
+        assert f"{name}(" in run.stdout
