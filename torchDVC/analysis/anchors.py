@@ -144,7 +144,7 @@ class Point:
 
     def _named(self, found: Measurement) -> Measurement:
         """With the names and conditions of this point, whichever the cached measurement was made under."""
-        names = {"dataset": self.sequence.dataset, "sequence": self.sequence.name}
+        names: dict[str, Any] = {"dataset": self.sequence.dataset, "sequence": self.sequence.name}
         intra = self.encoder.intra
         period, gop = (1, 1) if intra else (self.structure.intra_period, self.structure.gop_size)
         row = replace(found.row, **names, intra_period=period, gop_size=gop)
@@ -253,7 +253,7 @@ def _arguments(argv: Sequence[str] | None) -> Any:
     parser.add_argument("--seqs", nargs="+", help="only these sequences")
     parser.add_argument("--codecs", nargs="+", default=["x264"], help=f"a codec or codec:preset; {known}")
     parser.add_argument("--qualities", nargs="+", type=float, default=(), help="CRF or QP in place of the codec's own")
-    parser.add_argument("--tune", choices=("", "psnr"), default="", help="psnr: without psychovisual optimisation")
+    parser.add_argument("--tune", choices=("psnr",), default="", help="switch psychovisual optimisation off")
     parser.add_argument("--intra_period", type=int, default=32, help="frames; 0: only the first (%(default)s)")
     parser.add_argument("--gop_size", type=int, default=1, help="1: low delay; 2, 4, …: B frames (%(default)s)")
     parser.add_argument("--frames", type=int, help="the first so many frames of each clip; default: all")
