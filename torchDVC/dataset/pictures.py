@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -39,25 +40,34 @@ def is_picture(path: Path) -> bool:
 
 def read_picture(path: Path) -> Plane:
     """RGB (3, H, W) uint8 of a picture file; grey becomes RGB and transparency is dropped."""
-    try:
-        with Image.open(path) as picture:
-            if picture.mode not in _EIGHT_BIT_MODES:
-                raise DataError(f"{path}: picture of mode {picture.mode}; only 8 bits a channel are read; convert it")
-            rgb = np.asarray(picture.convert("RGB"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such picture") from error
-    except _DAMAGE as error:
-        raise DataError(f"{path}: damaged or not a picture ({error}); replace the file") from error
+    return decode_picture(path, str(path))
+
+
+def decode_picture(source: Path | BinaryIO, name: str) -> Plane:
+    """`read_picture` of a file that is open, or not; messages call it ``name``."""
+    with _opened(source, name) as picture:
+        if picture.mode not in _EIGHT_BIT_MODES:
+            raise DataError(f"{name}: picture of mode {picture.mode}; only 8 bits a channel are read; convert it")
+        rgb = np.asarray(picture.convert("RGB"))
     return np.ascontiguousarray(rgb.transpose(2, 0, 1))
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """(width, height), from the header only."""
+def picture_size(source: Path | BinaryIO, name: str) -> tuple[int, int]:
+    """(width, height), from the header only; messages call the file ``name``."""
+    with _opened(source, name) as picture:
+        return picture.size
+
+
+@contextlib.contextmanager
+def _opened(source: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
     try:
-        with Image.open(path) as picture:
-            return picture.size
+        with Image.open(source) as picture:
+            yield picture
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: no such picture") from error
     except _DAMAGE as error:
-        raise DataError(f"{path}: damaged or not a picture ({error}); replace the file") from error
+        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"{name}: damaged or not a picture ({reason}); replace the file") from error
 
 
 def write_png(path: Path, rgb: Plane) -> None:
@@ -72,7 +82,7 @@ class PictureReader(IndexedReader):
         self.paths = picture_files(path) if path.is_dir() else [path]
         if not self.paths:
             raise DataError(f"{path}: holds no pictures; put png files there, or name a folder or file that has a clip")
-        super().__init__(options.info(path, picture_size(self.paths[0]), len(self.paths)))
+        super().__init__(options.info(path, picture_size(self.paths[0], str(self.paths[0])), len(self.paths)))
 
     def frame(self, index: int) -> Frame:
         """Picture ``index``; one of another size than the first raises `DataError`."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from torchDVC.dataset.cache import ClipSource
 from torchDVC.dataset.pictures import picture_files
@@ -15,6 +16,8 @@ from torchDVC.dataset.procedural import VERSION, Scene
 from torchDVC.dataset.video import clips_in, open_video
 from torchDVC.util.colour import Plane
 from torchDVC.util.errors import DataError, nearest
+
+T = TypeVar("T")
 
 VIMEO_LIST = "sep_trainlist.txt"
 VIMEO_FOLDERS = ("vimeo_septuplet", "vimeo90k")
@@ -71,7 +74,7 @@ class ProceduralClip:
 
 
 def clip_sources(data: str, *, frames: int, patch_size: int) -> list[ClipSource]:
-    """The clips of one data set: see `torchDVC.dataset.training.training_set` for the names.
+    """The clips of one data set that is not made of shards: see `torchDVC.dataset.training.training_set` for the names.
 
     ``frames`` and ``patch_size`` are what will be cut from them; procedural clips are made large enough for that.
     """
@@ -101,17 +104,17 @@ def find_data(name: str, known: tuple[str, ...]) -> Path:
     raise DataError(f"{name}: no such file or folder, nor {where}{nearest(name, known)}")
 
 
-def cut_list(sources: list[ClipSource], cut: str | None) -> list[ClipSource]:
+def cut_list(clips: list[T], cut: str | None) -> list[T]:
     """The part of the list that ``cut`` names: "500" the first 500 clips, "500:1000" the next 500."""
     if not cut:
-        return sources
+        return clips
     match = re.fullmatch(r"\s*(?:(\d*)\s*:)?\s*(\d*)\s*", cut)
     if not match:
         raise DataError(f"cut '{cut}': expected a number of clips, or a range of them like '0:500'")
     start, stop = (int(bound) if bound else None for bound in match.groups())
-    if not sources[start:stop]:
-        raise DataError(f"cut '{cut}': leaves nothing of {len(sources)} clips")
-    return sources[start:stop]
+    if not clips[start:stop]:
+        raise DataError(f"cut '{cut}': leaves nothing of {len(clips)} clips")
+    return clips[start:stop]
 
 
 def _vimeo_folder() -> Path | None:

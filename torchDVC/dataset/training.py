@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from torchDVC.dataset.cache import FrameCache, Progress
+from torchDVC.dataset.cache import ClipSource, FrameCache, Progress
+from torchDVC.dataset.shards import ShardClip, is_shards, shard_clips
 from torchDVC.dataset.sources import SEPTUPLET, clip_sources, cut_list
 from torchDVC.util.colour import Plane
 from torchDVC.util.errors import DataError
@@ -123,9 +124,13 @@ def training_set(
     The cache is in $TORCHDVC_CACHE, by default ``~/.cache/torchDVC``.
     """
     cutting = Cutting(frames, patch_size, static_rate, reverse_rate, max_step)
-    sources = [source for name in _parts(data) for source in clip_sources(name, frames=frames, patch_size=patch_size)]
+    listed: list[ClipSource | ShardClip] = []
+    for part in _parts(data):
+        listed += shard_clips(part) if is_shards(part) else clip_sources(part, frames=frames, patch_size=patch_size)
+    chosen = cut_list(listed, cut)
     cache = FrameCache(Path(os.environ.get("TORCHDVC_CACHE") or "~/.cache/torchDVC").expanduser())
-    clips = cache.clips(cut_list(sources, cut), progress)
+    clips: list[Clip] = [clip for clip in chosen if isinstance(clip, ShardClip)]
+    clips += cache.clips([clip for clip in chosen if not isinstance(clip, ShardClip)], progress)
     return TrainingClips(_fitting(data, clips, cutting), cutting, seed)
 
 
