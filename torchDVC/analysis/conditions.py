@@ -129,8 +129,22 @@ def mean_curves(rows: Iterable[RDRow], metric: str, mix: bool = False) -> list[C
         check_same_sequences(known)
     means = []
     for (codec, dataset), of_codec in group(known, lambda row: (row.codec, row.dataset)).items():
-        means.append(_curve((codec, dataset, ""), _matched_points(of_codec), metric))
+        means.append(_curve((codec, dataset, ""), matched_points(of_codec), metric))
     return means
+
+
+def matched_points(rows: Sequence[RDRow]) -> list[tuple[RDRow, ...]]:
+    """A codec's rows by rate point; refused where a point lacks a sequence that another has."""
+    points = list(group(rows, lambda row: (row.lmda, row.quality, row.process)).values())
+    sequences = {row.sequence for row in rows}
+    for point in points:
+        missing = sequences - {row.sequence for row in point}
+        if missing:
+            raise DataError(
+                f"{point[0].codec}: no result for {point[0].dataset} {min(missing)} at {rate_point(point[0])}; a mean"
+                " over sequences needs the same rate points in each"
+            )
+    return [tuple(point) for point in points]
 
 
 def check_same_sequences(rows: Iterable[RDRow]) -> None:
@@ -154,20 +168,6 @@ def _check_equal(rows: Sequence[RDRow], names: Iterable[str], where: str) -> Non
                     f"different test conditions{where}: {name} is {getattr(a, name)} for {a.codec} and"
                     f" {getattr(b, name)} for {b.codec}"
                 )
-
-
-def _matched_points(rows: Sequence[RDRow]) -> list[tuple[RDRow, ...]]:
-    """Rows of all sequences by rate point; each point must have every sequence."""
-    points = list(group(rows, lambda row: (row.lmda, row.quality, row.process)).values())
-    sequences = {row.sequence for row in rows}
-    for point in points:
-        missing = sequences - {row.sequence for row in point}
-        if missing:
-            raise DataError(
-                f"{point[0].codec}: no result for {point[0].dataset} {min(missing)} at {rate_point(point[0])}; a mean"
-                " over sequences needs the same rate points in each"
-            )
-    return [tuple(point) for point in points]
 
 
 def _curve(key: tuple[str, str, str], points: Sequence[Sequence[RDRow]], metric: str) -> Curve:
