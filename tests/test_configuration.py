@@ -54,6 +54,10 @@ class ToyResidual:
 class ToyPeeker:
     def __init__(self): ...
 
+@codec_module(reads="ref_flow_hat ref_flow", writes="guessed")
+class ToyMemory:
+    def __init__(self): ...
+
 @codec_module(reads="frame", writes="copied")
 class ToyCheater:
     def __init__(self): ...
@@ -357,7 +361,12 @@ def test_values_of_other_annotations_are_checked(workspace: Workspace, line: str
         ("bmode = e-m", "bmode = 'e-m'; expected letters of the model's modules"),
         ("just words", "'just words'; expected key = value or [section]"),
         ("imode = i", "'imode' again; expected it once, it stands on line 2"),
-        ("[proces: b]", "section [proces: b]; expected [header] or [process: NAME]; did you mean 'process'?"),
+        ("[proces: b]", "section [proces: b]; expected [header] or [process: NAME], NAME of letters, "),
+        (
+            "[process: a/b]",
+            "section [process: a/b]; expected [header] or [process: NAME], NAME of letters, digits, _ and -",
+        ),
+        ("cut = 1:2:3", "cut = '1:2:3'; expected 'None' or a number of clips, or a range of them such as 500:1000"),
         ("[process: a]", "[process: a] again; it stands on line 1"),
     ],
 )
@@ -427,12 +436,17 @@ def test_a_bad_test_cfg_is_said(workspace: Workspace, line: str, expected: str) 
             "imode 'x': cheater (x) reads 'frame' in the decoder, which does not have it; "
             "expected it in the encoder_reads of its type",
         ),
+        (
+            "pmode = emy",
+            "pmode 'emy': memory (y) reads 'ref_flow', but no module of the model that runs in the decoder "
+            "writes 'flow'",
+        ),
         ("pmode = eme", "pmode 'eme': motion_estimator (e) runs more than once; expected each module once"),
         ("pmode = ez", "pmode 'ez': no module has the code 'z'; known: i (intra_codec), e (motion_estimator)"),
     ],
 )
 def test_a_mode_whose_modules_miss_something_is_refused(workspace: Workspace, mode: str, expected: str) -> None:
-    workspace.write("model.csv", CSV + "p,peeker,ToyPeeker\nx,cheater,ToyCheater\n")
+    workspace.write("model.csv", CSV + "p,peeker,ToyPeeker\ny,memory,ToyMemory\nx,cheater,ToyCheater\n")
     (problem,) = workspace.stage_problems(mode, "loss.D = None")
     assert problem.startswith(f"train.cfg:2: {expected}")
 
@@ -479,6 +493,13 @@ def test_a_stage_that_contradicts_itself_is_refused(workspace: Workspace, lines:
     )
     (problem,) = workspace.stage_problems(*lines, *loss)
     assert problem.startswith(f"train.cfg:{expected}")
+
+
+@pytest.mark.parametrize("cut", ["500", "5:10", ":5", "5:", "None"])
+def test_cuts_of_the_training_list(workspace: Workspace, cut: str) -> None:
+    workspace.write("train.cfg", f"[process: a]\nimode = i\ncut = {cut}\n")
+    _, train = load_run("model.csv", "train.cfg", "train")
+    assert train.stages[0].cut == (None if cut == "None" else cut)
 
 
 def test_a_rate_only_stage_needs_no_distortion(workspace: Workspace) -> None:

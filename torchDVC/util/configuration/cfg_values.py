@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from torchDVC.util.configuration.text_files import Section, read_sections
 from torchDVC.util.errors import did_you_mean, nearest
 from torchDVC.util.report import Report, Where
 from torchDVC.util.values import Reader, Unexpected
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,12 @@ def header_and_processes(path: Path, report: Report) -> tuple[Section, dict[str,
         word, _, name = (part.strip() for part in section.title.partition(":"))
         if section.title == "header":
             first = header = header or section
-        elif word == "process" and name:
+        elif word == "process" and _NAME.fullmatch(name):
             first = processes.setdefault(name, section)
         else:
-            suggestion = did_you_mean(word, ["header", "process"])
-            report.add(section.where, f"section [{section.title}]; expected [header] or [process: NAME]{suggestion}")
+            suggestion = did_you_mean(word, ["header", "process"]) if word != "process" else ""
+            expected = "[header] or [process: NAME], NAME of letters, digits, _ and -"
+            report.add(section.where, f"section [{section.title}]; expected {expected}{suggestion}")
             continue
         if first is not section:
             report.add(section.where, f"[{section.title}] again; it stands on line {first.where.line}")

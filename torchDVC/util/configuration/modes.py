@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Set
 
-from torchDVC.util.configuration.records import MODES, ModelConfig, ModuleSpec
+from torchDVC.util.configuration.records import ModelConfig, ModuleSpec
 from torchDVC.util.values import Unexpected
 
-_GIVEN = {"imode": frozenset({"frame"}), "pmode": frozenset({"frame", "refs"}), "bmode": frozenset({"frame", "refs"})}
 _SOURCE = "frame"
+_REFERENCES = "refs"
+_KEPT = "ref_"
+"""``ref_<key>`` is what the modules of the reference frames wrote as ``<key>``."""
 
 
 def mode_string(text: str) -> str:
@@ -45,7 +47,7 @@ def writes(codes: str, model: ModelConfig) -> frozenset[str]:
 
 def _walk(mode: str, modules: tuple[ModuleSpec, ...], model: ModelConfig) -> Iterator[str]:
     """Run through the modules as encoder and decoder do, and say what each of them misses."""
-    encoder = set(_GIVEN[mode])
+    encoder = {_SOURCE} if mode == "imode" else {_SOURCE, _REFERENCES, *_kept(model)}
     decoder = encoder - {_SOURCE}
     for index, module in enumerate(modules):
         reads = module.type.reads
@@ -59,13 +61,22 @@ def _walk(mode: str, modules: tuple[ModuleSpec, ...], model: ModelConfig) -> Ite
         encoder.update(missing, module.type.writes)
 
 
+def _kept(model: ModelConfig) -> Iterator[str]:
+    """What P and B frames may find of their references beside the pictures."""
+    for module in model.modules:
+        if not module.type.encoder_only:
+            yield from (_KEPT + key for key in module.type.writes)
+
+
 def _missing(keys: Iterable[str], available: Set[str]) -> list[str]:
     return [key for key in dict.fromkeys(keys) if key not in available]
 
 
 def _why_missing(mode: str, key: str, later: tuple[ModuleSpec, ...], model: ModelConfig) -> str:
-    if key in _GIVEN["pmode"]:
-        return f"which {MODES[mode]} frames do not have"
+    if mode == "imode" and (key == _REFERENCES or key.startswith(_KEPT)):
+        return "which I frames do not have"
+    if key.startswith(_KEPT):
+        return f"but no module of the model that runs in the decoder writes '{key.removeprefix(_KEPT)}'"
     after = [module for module in later if key in module.type.writes]
     if after:
         return f"which no module before it writes; {after[0]} runs only after it"

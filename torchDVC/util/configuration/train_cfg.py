@@ -46,6 +46,15 @@ def _pairs(text: str) -> str:
     return text
 
 
+def _cut(text: str) -> str:
+    """The first clips of a list, ``500``, or a range of them, ``500:1000``."""
+    start, colon, stop = (part.strip() for part in text.partition(":"))
+    bounds = [start, stop] if colon else [stop or start]
+    if not any(bounds) or not all(bound == "" or bound.isdecimal() for bound in bounds):
+        raise Unexpected("a number of clips, or a range of them such as 500:1000")
+    return text
+
+
 STAGE_KEYS = {
     "imode": Key("imode", mode_string),
     "pmode": Key("pmode", mode_string),
@@ -64,7 +73,7 @@ STAGE_KEYS = {
     "patch_size": Key("patch_size", whole(16)),
     "frames": Key("frames", whole(1)),
     "data": Key("data", words),
-    "cut": Key("cut", optional(words, "None")),
+    "cut": Key("cut", optional(_cut, "None")),
     "lmda": Key("lmda", optional(_lagrangians, "None")),
     "only_rate": Key("only_rate", switch),
     "precision": Key("precision", choice("auto", "32", "bf16-mixed", "16-mixed")),
