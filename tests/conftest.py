@@ -1,0 +1,44 @@
+"""Fixtures that tests of several areas share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from torchDVC.dataset.procedural import procedural_clip
+from torchDVC.dataset.video import Frame, VideoInfo, open_writer
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Caches go to a folder of this session, and no data or log folder of the user's is seen or written to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHDVC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("DATASET", raising=False)
+        patch.delenv("LOG", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def real_clips() -> Path:
+    """The folder of real clips, with ``train/`` and ``dev/``; a test that needs it is skipped where it is absent."""
+    folder = Path(os.environ.get("TORCHDVC_TEST_DATA") or CHECKOUT.parent / "shared" / "data")
+    if not (folder / "dev").is_dir():
+        pytest.skip(f"no real clips in {folder}; TORCHDVC_TEST_DATA may name another folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three procedural clips of 12 frames, 96x80: ``one.y4m``, ``two.mp4`` and the folder of pictures ``three``."""
+    folder = tmp_path_factory.mktemp("clips")
+    for index, name in enumerate(("one.y4m", "two.mp4", "three")):
+        with open_writer(folder / name, VideoInfo(96, 80)) as writer:
+            for rgb in procedural_clip(index, 12, (96, 80)):
+                writer.write(Frame(rgb=rgb))
+    return folder
