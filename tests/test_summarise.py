@@ -57,7 +57,7 @@ def test_different_rate_points_are_not_averaged():
 
 def test_the_command_reads_folders_and_writes_a_file(results, capsys):
     assert main([str(results), "--sort", "bpp-", "codec", "--out", str(results / "t.csv")]) == 0
-    rows = list(csv.DictReader(open(results / "t.csv")))
+    rows = list(csv.DictReader((results / "t.csv").read_text().splitlines()))
     assert [row["bpp"] for row in rows] == ["0.6000", "0.6000", "0.2000", "0.2000"]
     assert [row["codec"] for row in rows] == ["ours", "x264", "ours", "x264"]
     assert "t.csv" in capsys.readouterr().out

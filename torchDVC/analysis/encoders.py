@@ -130,14 +130,17 @@ def _vp9(structure: CodingStructure, preset: str, quality: float, tune: str) -> 
     return options | {"threads": "1", "row-mt": "0"}
 
 
-CRF = (19.0, 23.0, 27.0, 31.0, 35.0, 39.0)
-CRF_AV1 = (20.0, 28.0, 36.0, 44.0, 52.0, 60.0)
+# Chosen so that all codecs cover about the same qualities, as BD-rates between them need.
+CRF_H264 = (17.0, 21.0, 25.0, 29.0, 33.0, 37.0)
+CRF_HEVC = (20.0, 24.0, 28.0, 32.0, 36.0, 40.0)
+CRF_AV1 = (24.0, 32.0, 40.0, 48.0, 56.0, 63.0)
+CRF_VP9 = (26.0, 34.0, 42.0, 50.0, 58.0, 63.0)
 
 ENCODERS = {
-    "x264": Encoder("libx264", "h264", ("veryfast", "medium"), CRF, _x264, "filter_units=remove_types=6"),
-    "x265": Encoder("libx265", "hevc", ("veryfast", "medium"), CRF, _x265, "filter_units=remove_types=39|40"),
+    "x264": Encoder("libx264", "h264", ("veryfast", "medium"), CRF_H264, _x264, "filter_units=remove_types=6"),
+    "x265": Encoder("libx265", "hevc", ("veryfast", "medium"), CRF_HEVC, _x265, "filter_units=remove_types=39|40"),
     "svtav1": Encoder("libsvtav1", "obu", ("10", "6"), CRF_AV1, _svtav1),
-    "vp9": Encoder("libvpx-vp9", "ivf", ("5", "2"), CRF_AV1, _vp9),
+    "vp9": Encoder("libvpx-vp9", "ivf", ("5", "2"), CRF_VP9, _vp9),
     "hevc-intra": Encoder(
         "libx265",
         "hevc",
