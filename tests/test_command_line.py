@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +28,12 @@ DESIGN_FLAGS = """
 --num_workers 1 --start_epoch 4 --end_epoch 5 --save_dir DIR --final_copy COPY --print_model --precision 32 --compile
 --seed 7
 """
+
+
+def cpu_seconds_of_children() -> float:
+    """Processor time of ended subprocesses: how long they take on an idle machine."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def train(arguments: str) -> TrainOptions:
@@ -189,9 +195,9 @@ def test_help_lists_every_flag_at_once_without_pytorch(parser: str, options: typ
         f"try: {parser}(['--help'])\n"
         "except SystemExit as end: sys.exit(end.code or 'torch' in sys.modules)\n"
     )
-    start = time.monotonic()
+    start = cpu_seconds_of_children()
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=CHECKOUT)
-    assert time.monotonic() - start < 1
+    assert cpu_seconds_of_children() - start < 1
     assert (run.returncode, run.stderr) == (0, "")
     for field in dataclasses.fields(options):
         assert re.search(rf"^  --{field.name}\b", run.stdout, re.MULTILINE), field.name

@@ -60,8 +60,8 @@ def _fit_subscript(value: Any, name: str, items: list[ast.expr]) -> Any:
 
 def _sequence(value: Any, name: str, items: list[ast.expr]) -> Any:
     _only(value, isinstance(value, list))
-    repeated = len(items) == 1 and _SEQUENCES[name] is not tuple or name == "Sequence" or _is_ellipsis(items[-1])
-    kinds = [items[0]] * len(value) if repeated else items
+    fixed = _SEQUENCES[name] is tuple and name != "Sequence" and not (items and _is_ellipsis(items[-1]))
+    kinds = items if fixed else items[:1] * len(value)
     _only(value, len(kinds) == len(value))
     return _SEQUENCES[name](_fit(item, kind) for item, kind in zip(value, kinds, strict=True))
 

@@ -40,7 +40,8 @@ def _rows(path: Path, report: Report) -> list[tuple[Where, dict[str, str]]]:
         if text:
             lines.append((Where(path, number), _fields(text)))
     if not lines:
-        report.add(Where(path), f"holds nothing to read; expected the header {','.join(COLUMNS)}")
+        if not report.concerns(path):
+            report.add(Where(path), f"holds nothing to read; expected the header {','.join(COLUMNS)}")
         return []
     (where, header), *rows = lines
     if tuple(header) != COLUMNS:
