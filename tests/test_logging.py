@@ -26,8 +26,9 @@ from torchDVC.util.run_folder import RunFolder
 
 
 def read(folder: Path) -> list[dict[str, str]]:
+    """The rows of the csv file, without the time."""
     with open(folder / "metrics.csv", newline="") as file:
-        return list(csv.DictReader(file))
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
 
 
 def logger(folder: Path, **options: Any) -> MetricsLogger:
@@ -73,6 +74,17 @@ def test_resuming_drops_what_the_checkpoint_does_not_know(tmp_path: Path) -> Non
     assert [(event.step, event.value) for event in events.Scalars("rate")] == [(1, 1), (2, 2), (3, 3), (4, 40)]
 
 
+def test_the_time_goes_on_where_a_resumed_run_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(metrics_logging.time, "monotonic", lambda: now)
+    for resume_step in (None, 1):
+        with logger(tmp_path, resume_step=resume_step) as log:
+            now += 5
+            log.log(1 + (resume_step or 0), {})
+        now += 1000
+    assert (tmp_path / "metrics.csv").read_text() == "step,seconds\n1,5.0\n2,10.0\n"
+
+
 def test_resuming_without_a_file_starts_one(tmp_path: Path) -> None:
     with logger(tmp_path / "new", resume_step=3) as log:
         log.log(4, {"rate": 1})
@@ -84,8 +96,7 @@ def test_a_new_run_sets_the_files_of_the_last_one_aside(tmp_path: Path) -> None:
         with logger(tmp_path) as log:
             log.log(1, {"rate": rate})
     assert [row["rate"] for row in read(tmp_path)] == ["3"]
-    assert (tmp_path / "metrics-1.csv").read_text() == "step,rate\n1,1\n"
-    assert (tmp_path / "metrics-2.csv").read_text() == "step,rate\n1,2\n"
+    assert [(tmp_path / f"metrics-{n}.csv").read_text()[-3:] for n in (1, 2)] == [",1\n", ",2\n"]
     assert {"tensorboard", "tensorboard-1", "tensorboard-2"} <= {path.name for path in tmp_path.iterdir()}
 
 
@@ -104,12 +115,13 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path, monkeypatch: pytest.Monke
 
     log = logger(tmp_path)
     log.log(1, {"rate": 1})
+    before = (tmp_path / "metrics.csv").read_text()
     with monkeypatch.context() as patch:
         patch.setattr(metrics_logging, "open", lambda *_: Full(), raising=False)
         with pytest.raises(OSError) as caught:
             log.log(2, {"rate": 2})
     assert caught.value.filename == str(tmp_path / "metrics.csv")
-    assert (tmp_path / "metrics.csv").read_text() == "step,rate\n1,1\n"
+    assert (tmp_path / "metrics.csv").read_text() == before
     log.close()
 
 

@@ -53,6 +53,7 @@ class MetricsLogger:
         if key is not None and not re.fullmatch(r"[0-9A-Za-z]{32,50}", key):
             raise ConfigError([f"--experiment_key '{key}': expected 32 to 50 letters and digits"])
         self._csv = MetricsFile(folder / "metrics.csv", resume_step)
+        self._start = time.monotonic() - self._csv.seconds()
         self._others: list[_Sink] = []
         if _installed("tensorboard", "no TensorBoard log is written"):
             self._others.append(_TensorBoard(folder / "tensorboard", resume_step))
@@ -61,11 +62,12 @@ class MetricsLogger:
             self._others.append(_comet(settings, self._csv))
 
     def log(self, step: int, values: Mapping[str, Value]) -> None:
-        """Record ``values`` at ``step``. Strings (a stage's name, say) go to the csv file only.
+        """Record ``values`` at ``step``. Strings (a stage's name, say) go to the csv file only, and so does the time
+        that the run has taken so far, without what lay between an interruption and resuming, as ``seconds``.
 
         Raises `OSError` naming the csv file, which then still ends with the last whole row, when the disk is full.
         """
-        self._csv.append(step, values)
+        self._csv.append(step, {"seconds": round(time.monotonic() - self._start, 3), **values})
         numbers = {name: value for name, value in values.items() if not isinstance(value, str)}
         for sink in self._others:
             sink.log(step, numbers)
@@ -110,6 +112,10 @@ class MetricsFile:
     def rows(self) -> list[dict[str, str]]:
         """Every whole row; empty texts where a row has no value."""
         return self._read()[1] if self.path.exists() else []
+
+    def seconds(self) -> float:
+        """The time of the last row that has one, 0 where there is none."""
+        return max((float(row["seconds"]) for row in self.rows() if row.get("seconds")), default=0.0)
 
     def _read(self) -> tuple[list[str], list[dict[str, str]]]:
         """Columns and rows; an incomplete last line, which a killed run may leave, is dropped."""
@@ -314,12 +320,11 @@ def _installed(package: str, otherwise: str) -> bool:
 
 
 def _numbers(row: Mapping[str, str]) -> dict[str, float]:
-    """The columns of a csv row that hold numbers, without the step."""
+    """The metrics of a csv row: the columns that hold numbers, without step and time."""
     found = {}
-    for name, text in row.items():
+    for name in row.keys() - {"step", "seconds"}:
         with contextlib.suppress(ValueError):
-            found[name] = float(text)
-    found.pop("step", None)
+            found[name] = float(row[name])
     return found
 
 
