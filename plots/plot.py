@@ -29,6 +29,10 @@ class Comparison:
     sequences: dict[str, list[Curve]]
     means: dict[str, list[Curve]]
 
+    def drawn(self, metric: str, sequences: bool) -> list[Curve]:
+        """The curves of a figure: of each sequence, or the means."""
+        return (self.sequences if sequences else self.means)[metric]
+
     def bd_rates(self, metric: str, method: str, average: str) -> list[Entry]:
         """BD-rates against the anchor, in one metric."""
         from torchDVC.analysis.bd_rate import bd_table
@@ -40,19 +44,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     from torchDVC.util.errors import run_command
 
-    args = _arguments(argv)
-    return run_command(lambda: _run(args))
+    return run_command(lambda: _run(_arguments(argv)))
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="plot.py", description=__doc__)
+    from torchDVC.analysis.arguments import Parser
+
+    parser = Parser(prog="plot.py", description=__doc__)
     parser.add_argument("results", nargs="+", type=Path, help="csv files, or folders to look for them in")
     parser.add_argument("--out", type=Path, default=Path("rd.png"), help="the figure: .png, .svg or .pdf (%(default)s)")
     parser.add_argument(
         "--figure",
         choices=("rd", "complexity", "frames"),
         default="rd",
-        help="R-D curves of rd.csv files; BD-rate against complexity; quality and bits by frame of frames.csv files",
+        help="R-D curves; BD-rate against complexity; quality and bits by frame (from frames.csv beside rd.csv)",
     )
     parser.add_argument("--metrics", nargs="+", metavar="METRIC", help=f"default: {' '.join(DEFAULT_METRICS)}")
     parser.add_argument("--anchor", help="codec that BD-rates are against; default: the first of x264, x265, …")
@@ -64,22 +69,21 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="BD-rate of a data set: the mean of its sequences' BD-rates, or the BD-rate of the mean curve",
     )
     parser.add_argument("--published", nargs="+", default=[], metavar="METHOD", help="draw published points; 'all'")
+    parser.add_argument("--seqs", nargs="+", metavar="SEQUENCE", help="only these sequences")
+    parser.add_argument("--bpp", type=float, help="rate of the points that --figure frames draws; default: the median")
     parser.add_argument("--sequences", action="store_true", help="one panel for each sequence instead of data set")
     parser.add_argument("--log", action="store_true", help="logarithmic rate axis")
     parser.add_argument("--mix", action="store_true", help="compare different test conditions, named in the legend")
-    return parser.parse_args(argv)
+    return parser.parse(argv)
 
 
 def _run(args: argparse.Namespace) -> None:
     from plots.rd_plots import save
 
-    if args.figure == "frames":
-        save(_draw_frames(args), args.out)
-    else:
-        comparison = _comparison(args)
-        draw = {"rd": _draw_rd, "complexity": _draw_complexity}[args.figure]
-        save(draw(comparison, args), args.out)
-        print("\n".join(_report(comparison, args)))
+    comparison = _comparison(args)
+    draw = {"rd": _draw_rd, "complexity": _draw_complexity, "frames": _draw_frames}[args.figure]
+    save(draw(comparison, args), args.out)
+    print("\n".join(_report(comparison, args)))
     print(f"wrote {args.out}")
 
 
@@ -90,8 +94,9 @@ def _comparison(args: argparse.Namespace) -> Comparison:
     from torchDVC.util.errors import DataError
 
     rows = [row for path in gather(args.results) for row in read_rows(path)]
+    rows = [row for row in rows if not args.seqs or row.sequence in args.seqs]
     if not rows:
-        raise DataError(f"{args.results[0]}: no results; expected one line for each sequence and rate point")
+        raise DataError(f"{args.results[0]}: no results{' of ' + ' '.join(args.seqs) if args.seqs else ''}")
     if args.mix:
         rows = label_conditions(rows)
     else:
@@ -137,17 +142,20 @@ def _anchor(asked: str | None, rows: Sequence[RDRow]) -> str:
 
 
 def _draw_rd(comparison: Comparison, args: argparse.Namespace) -> Figure:
-    """One row of panels for each metric, one column for each data set or sequence."""
+    """One panel for each metric and data set or sequence: rows of metrics, in one row where there is one data set."""
     from plots.rd_plots import Panel, rd_figure
     from torchDVC.analysis.conditions import describe_conditions, group
 
-    panels, columns = [], 1
-    for metric in comparison.means:
-        drawn = comparison.sequences[metric] if args.sequences else comparison.means[metric]
-        groups = group(drawn, lambda curve: (curve.dataset, curve.sequence))
-        panels += [Panel(" ".join(filter(None, key)), metric, own) for key, own in groups.items()]
-        columns = max(columns, len(groups))
-    return rd_figure(panels, min(columns, MAXIMUM_COLUMNS), describe_conditions(comparison.rows), args.log)
+    by_metric = {
+        metric: group(comparison.drawn(metric, args.sequences), lambda curve: (curve.dataset, curve.sequence))
+        for metric in comparison.means
+    }
+    panels = [
+        Panel(" ".join(filter(None, key)), metric, own) for metric, of in by_metric.items() for key, own in of.items()
+    ]
+    widest = max(map(len, by_metric.values()))
+    columns = len(by_metric) if widest == 1 else min(widest, MAXIMUM_COLUMNS)
+    return rd_figure(panels, columns, describe_conditions(comparison.rows), args.log)
 
 
 def _draw_complexity(comparison: Comparison, args: argparse.Namespace) -> Figure:
@@ -168,20 +176,27 @@ def _draw_complexity(comparison: Comparison, args: argparse.Namespace) -> Figure
     return complexity_figure(rates, costs, note)
 
 
-def _draw_frames(args: argparse.Namespace) -> Figure:
-    """Every run of every sequence that the frames.csv files hold."""
+def _draw_frames(comparison: Comparison, args: argparse.Namespace) -> Figure:
+    """Each codec's rate point nearest to the rate asked for, on every sequence."""
     from plots.rd_plots import frames_figure
-    from torchDVC.analysis.conditions import group
-    from torchDVC.analysis.results import gather, read_frames, run_label
-    from torchDVC.util.errors import LCPError
+    from torchDVC.analysis.conditions import group, rate_point
+    from torchDVC.analysis.per_frame import frames_by_point, nearest_points, point_key
+    from torchDVC.analysis.results import gather
+    from torchDVC.util.errors import DataError, LCPError
 
-    rows = [row for path in gather(args.results, "frames.csv") for row in read_frames(path)]
-    sequences = group(rows, lambda row: row.sequence)
+    frames = frames_by_point(gather(args.results))
+    rates = sorted(row.rate for row in comparison.rows if row.rate)
+    points = nearest_points(comparison.rows, args.bpp or rates[len(rates) // 2])
+    sequences = group([row for row in points if point_key(row) in frames], lambda row: row.sequence)
+    if not sequences:
+        raise DataError(f"{args.results[0]}: no frames.csv with the frames of these results")
     if len(sequences) > MAXIMUM_COLUMNS:
-        raise LCPError(f"{len(sequences)} sequences are too many for one figure; name some: {', '.join(sequences)}")
-    metric = (args.metrics or DEFAULT_METRICS)[0]
-    runs = {name: group(own, run_label) for name, own in sequences.items()}
-    return frames_figure(runs, metric)
+        raise LCPError(f"{len(sequences)} sequences are too many for one figure; choose with --seqs")
+    runs = {
+        sequence: {f"{row.codec}, {rate_point(row)}, {row.rate:.3f} bpp": frames[point_key(row)] for row in own}
+        for sequence, own in sequences.items()
+    }
+    return frames_figure(runs, next(iter(comparison.means)))
 
 
 def _report(comparison: Comparison, args: argparse.Namespace) -> Iterable[str]:

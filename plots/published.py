@@ -24,7 +24,8 @@ SOURCES = {
     "DVC": "Lu et al., DVC: An end-to-end deep video compression framework, CVPR 2019",
     "DVC++": "Lu et al., An end-to-end learning framework for video compression, TPAMI 2020",
     "SSF": "Agustsson et al., Scale-space flow for end-to-end optimized video compression, CVPR 2020",
-    "HLVC": "Yang et al., Learning for video compression with hierarchical quality and recurrent enhancement, CVPR 2020",
+    "HLVC": "Yang et al., Learning for video compression with hierarchical quality and recurrent enhancement,"
+    " CVPR 2020",
     "RaFC": "Hu et al., Improving deep video compression by resolution-adaptive flow coding, ECCV 2020",
     "FVC": "Hu et al., FVC: A new framework towards deep video compression in feature space, CVPR 2021",
     "ELF-VC": "Rippel et al., ELF-VC: Efficient learned flexible-rate video coding, ICCV 2021",

@@ -6,7 +6,10 @@ a dash pattern of its own, so that a figure can be read in grey.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +46,24 @@ COMPLEXITY = {
     "parameters": "parameters",
     "decode_fps": "decoded frames/s",
 }
+LEAST_LOG_SPAN = 6.0
+CHARACTERS_PER_INCH = 17
+LEGEND_INCHES = 0.7  # of a legend entry's line
+LEGEND_INCHES_PER_CHARACTER = 0.066
 FRAME_TYPES = {"I": "s", "P": "o", "B": "^"}
+
+
+def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Let a function that makes a figure make it in `STYLE`."""
+
+    @functools.wraps(draw)
+    def styled(*args: Any, **options: Any) -> Figure:
+        import matplotlib
+
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **options)
+
+    return styled
 
 
 @dataclass(frozen=True)
@@ -55,43 +75,47 @@ class Panel:
     curves: Sequence[Curve]
 
 
+@_styled
 def rd_figure(panels: Sequence[Panel], columns: int, note: str, log: bool = False) -> Figure:
     """Rate-distortion curves; panels fill rows of ``columns``. ``note`` (the test conditions) stands below."""
     styles = curve_styles(curve.codec for panel in panels for curve in panel.curves)
     rows = -(-len(panels) // columns)
-    figure, axes = _axes(rows, columns, (3.6 * columns + 0.4, 2.9 * rows + 0.7), note)
+    figure, axes = _axes(rows, columns, (3.5 * columns + 0.2, 2.8 * rows + 0.9), note)
     for panel, ax in zip(panels, axes, strict=False):
         for curve in panel.curves:
             ax.plot(curve.rates, curve.qualities, label=curve.codec, **styles[curve.codec])
         ax.set(title=panel.title, xlabel="bits per pixel", ylabel=METRICS[panel.metric])
         if log:
-            ax.set_xscale("log")
+            _log_scale(ax)
     _finish(figure, axes, len(panels))
     return figure
 
 
+@_styled
 def complexity_figure(rates: Mapping[str, float], costs: Mapping[str, Mapping[str, float]], note: str) -> Figure:
     """BD-rate (percent, by codec) against each complexity of ``costs`` (by name of `COMPLEXITY`, then by codec)."""
     styles = curve_styles(rates)
     columns = [name for name in COMPLEXITY if costs.get(name)]
     if not columns:
         raise LCPError("no complexity in these results; expected kmac_decode, parameters or decode_fps")
-    figure, axes = _axes(1, len(columns), (3.6 * len(columns) + 0.4, 3.6), note)
+    figure, axes = _axes(1, len(columns), (max(4.2, 3.1 * len(columns)), 3.8), note)
     for name, ax in zip(columns, axes, strict=True):
         for codec, rate in rates.items():
             if codec in costs[name]:
                 ax.plot(costs[name][codec], rate, label=codec, **(styles[codec] | {"linestyle": "none"}))
-        ax.set(xlabel=COMPLEXITY[name], ylabel="BD-rate (%)", xscale="log")
+        ax.set(xlabel=COMPLEXITY[name], ylabel="BD-rate (%)")
+        _log_scale(ax)
         ax.axhline(0, color="#888888", linewidth=0.8)
     _finish(figure, axes, len(columns))
     return figure
 
 
+@_styled
 def frames_figure(sequences: Mapping[str, Mapping[str, Sequence[FrameRow]]], metric: str) -> Figure:
     """Quality and bits of every frame in display order: one column for each sequence, one line for each of its runs."""
     styles = curve_styles(label for runs in sequences.values() for label in runs)
     note = "frame; squares are I, circles P, triangles B frames"
-    figure, axes = _axes(2, len(sequences), (3.6 * len(sequences) + 2, 4.6), note)
+    figure, axes = _axes(2, len(sequences), (max(6.0, 3.6 * len(sequences)), 4.8), note)
     for column, (sequence, runs) in enumerate(sequences.items()):
         quality, bits = axes[column], axes[column + len(sequences)]
         for label, rows in runs.items():
@@ -139,22 +163,46 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _axes(rows: int, columns: int, size: tuple[float, float], note: str) -> tuple[Figure, list[Axes]]:
-    import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False)
-    figure.supxlabel(note, fontsize=7, color="#444444")
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    text = textwrap.fill(note, round(size[0] * CHARACTERS_PER_INCH))
+    figure.supxlabel(text, fontsize=7, color="#444444")
     return figure, list(axes.flat)
 
 
+def _log_scale(ax: Axes) -> None:
+    """Make the rates' axis logarithmic, with plain numbers at 1, 2, 3 and 5 times the powers of ten.
+
+    Call it when the curves are drawn; a narrow axis is widened to a factor of `LEAST_LOG_SPAN`.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    widen = max(1.0, math.sqrt(LEAST_LOG_SPAN * low / high))
+    ax.set_xlim(low / widen, high * widen)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
 def _finish(figure: Figure, axes: Sequence[Axes], used: int) -> None:
-    """Hide panels without curves; one legend for all the others, beside them."""
+    """Hide panels without curves; one legend for all the others, above them."""
     for ax in axes[used:]:
         ax.set_visible(False)
     entries: dict[str, Any] = {}
     for ax in axes[:used]:
         handles, labels = ax.get_legend_handles_labels()
         entries.update(zip(labels, handles, strict=True))
-    figure.legend(list(entries.values()), list(entries), loc="outside right upper", frameon=False, handlelength=3.2)
+    widest = LEGEND_INCHES + LEGEND_INCHES_PER_CHARACTER * max(map(len, entries))
+    columns = max(1, int(figure.get_figwidth() / widest))
+    figure.legend(
+        list(entries.values()),
+        list(entries),
+        loc="outside upper center",
+        ncols=min(columns, len(entries)),
+        frameon=False,
+        handlelength=3.2,
+    )

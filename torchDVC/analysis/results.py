@@ -96,12 +96,6 @@ class FrameRow:
     pictures: Mapping[str, float] = field(default_factory=dict)
 
 
-def run_label(row: FrameRow) -> str:
-    """The name of the run and rate point that a frame belongs to, for legends and tables."""
-    points = [f"{name} {value:g}" for name in ("lmda", "quality") if (value := getattr(row, name)) is not None]
-    return " ".join(filter(None, [row.run_id, row.process, *points]))
-
-
 Row = TypeVar("Row", RDRow, FrameRow)
 
 FRAME_MEANS = ("psnr_rgb", "ms_ssim_rgb", "psnr_y", "psnr_u", "psnr_v", "psnr_yuv")

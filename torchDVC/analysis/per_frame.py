@@ -1,12 +1,14 @@
-"""Drift: what quality is lost, frame by frame, between one intra frame and the next."""
+"""Results frame by frame: which frames belong to a rate point, and what quality is lost from one intra frame on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from torchDVC.analysis.conditions import mean
-from torchDVC.analysis.results import FrameRow
+from torchDVC.analysis.conditions import group, mean
+from torchDVC.analysis.results import FrameRow, RDRow, read_frames
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,24 @@ class Drift:
     distances: tuple[int, ...]
     qualities: tuple[float, ...]
     slope: float
+
+
+def point_key(row: RDRow | FrameRow) -> tuple:
+    """What a rate point's row and the rows of its frames have in common."""
+    return row.run_id, row.dataset, row.sequence, row.process, row.lmda, row.quality
+
+
+def frames_by_point(tables: Iterable[Path]) -> dict[tuple, list[FrameRow]]:
+    """The frames of every rate point, by `point_key`, from the ``frames.csv`` beside each ``rd.csv`` where it is."""
+    files = [table.with_name("frames.csv") for table in tables]
+    return group([row for file in files if file.exists() for row in read_frames(file)], point_key)
+
+
+def nearest_points(rows: Iterable[RDRow], bpp: float) -> list[RDRow]:
+    """Of each codec on each sequence the rate point whose rate is nearest to ``bpp``, as a ratio."""
+    known = [(abs(math.log(row.rate / bpp)), row) for row in rows if row.rate]
+    groups = group(known, lambda pair: (pair[1].codec, pair[1].dataset, pair[1].sequence)).values()
+    return [min(own, key=lambda pair: pair[0])[1] for own in groups]
 
 
 def drift(rows: Sequence[FrameRow], metric: str = "psnr_rgb") -> Drift | None:
