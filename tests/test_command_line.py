@@ -201,3 +201,22 @@ def test_help_lists_every_flag_at_once_without_pytorch(parser: str, options: typ
     assert (run.returncode, run.stderr) == (0, "")
     for field in dataclasses.fields(options):
         assert re.search(rf"^  --{field.name}\b", run.stdout, re.MULTILINE), field.name
+
+
+@pytest.mark.parametrize("script", ["trainer.py", "tester.py"])
+def test_scripts_report_everything_and_exit_with_2(script: str, tmp_path: Path) -> None:
+    (tmp_path / "model.csv").write_text("code,name,type,args,weights\ni,intra_codec,HyperpriorIntro,,\n")
+    (tmp_path / "run.cfg").write_text("[process: a]\nimod = i\n")
+    flags = ["--lmda", "2048", "--model_config", "model.csv", "--run_config", "run.cfg"]
+    command = [sys.executable, str(CHECKOUT / "torchDVC" / script)]
+    start = cpu_seconds_of_children()
+    bad_files = subprocess.run([*command, *flags], cwd=tmp_path, capture_output=True, text=True)
+    bad_flag = subprocess.run([*command, *flags, "--sead", "3"], cwd=tmp_path, capture_output=True, text=True)
+    assert cpu_seconds_of_children() - start < 2
+    assert (bad_files.returncode, bad_files.stdout) == (2, "")
+    assert bad_files.stderr.splitlines() == [
+        "model.csv:2: unknown module type 'HyperpriorIntro'; did you mean 'HyperpriorIntra'?",
+        "run.cfg:2: unknown key 'imod' in [process: a]; did you mean 'imode'?",
+    ]
+    assert (bad_flag.returncode, bad_flag.stderr) == (2, "unknown flag '--sead'; did you mean '--seed'?\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.csv", "run.cfg"]
