@@ -25,7 +25,7 @@ from torchDVC.util.configuration import Modes
 from torchDVC.util.errors import LCPError
 from torchDVC.util.files import atomic_path
 
-SIZE = (256, 256)
+SIZE = (128, 128)
 """Height and width at which operations are counted; a multiple of every stride, so that padding counts nothing."""
 
 FREE = frozenset(
@@ -98,8 +98,11 @@ def measure(codec: Codec, modes: Modes) -> list[ModuleComplexity]:
             decode = _count(codec, mode, references, DryStream())
             rows += [
                 ModuleComplexity(
-                    spec.name, frame_type, sum(p.numel() for p in codec.get_submodule(spec.name).parameters()),
-                    encode[spec.name] / _kilopixels(), decode[spec.name] / _kilopixels(),
+                    spec.name,
+                    frame_type,
+                    sum(p.numel() for p in codec.get_submodule(spec.name).parameters()),
+                    encode[spec.name] / _kilopixels(),
+                    decode[spec.name] / _kilopixels(),
                 )
                 for spec in codec.config.of_codes(mode)
             ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +14,19 @@ from torchDVC.coding_structure import CodedFrame
 from torchDVC.modules.entropy.priors import FactorizedPrior
 from torchDVC.modules.entropy.streams import Stream, TrainingStream
 from torchDVC.modules.frame_state import FrameState
-from torchDVC.util.configuration import ModelConfig
+from torchDVC.util.configuration import ModelConfig, Modes
+from torchDVC.util.errors import ConfigError
 from torchDVC.util.registry import load_class
 
 STRIDE = 64
 """Pictures are padded to multiples of this inside the codec."""
 
 
-def rate_label(module_name: str) -> str:
-    """What a module's bits are called: its name without a trailing ``_codec``."""
-    return module_name.removesuffix("_codec")
+REFERENCE = "ref_"
+"""A module that reads ``ref_<key>`` is given what the references' modules wrote as ``<key>``: (N, R, …)."""
+
+Reference = Mapping[str, Tensor]
+"""What the decoded picture buffer keeps of a frame: ``recon``, and every key that some module reads as ``ref_<key>``."""
 
 
 @dataclass
@@ -31,11 +35,13 @@ class CodedPicture:
 
     Attributes:
         frame: which frame, and from which references.
+        source: (N, 3, H, W), RGB in [0, 1]; None in a decoder.
         state: every picture and field that a module wrote, at the picture's own size.
         stream: what coded it; its ``bits`` are booked by module.
     """
 
     frame: CodedFrame
+    source: Tensor | None
     state: dict[str, Tensor]
     stream: Stream
 
@@ -51,13 +57,15 @@ class Codec(nn.Module):
         super().__init__()
         self.config = config
         for spec in config.modules:
+            if hasattr(self, spec.name):
+                raise ConfigError([f"{spec.where}: name '{spec.name}' is taken by the codec itself; expected another"])
             self.add_module(spec.name, load_class(spec.type)(**spec.args))
         self.levels: int = max((getattr(m, "quality_levels", 1) for m in self.modules()), default=1)
         self.register_buffer("lmdas", torch.zeros(self.levels))
 
     def code_frame(
-        self, mode: str, size: tuple[int, int], stream: Stream, *,
-        frame: Tensor | None = None, refs: Tensor | None = None, quality: Tensor | None = None,
+        self, mode: str, size: tuple[int, int], stream: Stream, references: Sequence[Reference] = (), *,
+        frame: Tensor | None = None, quality: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Code one frame: run the modules of a mode string in order.
 
@@ -65,67 +73,79 @@ class Codec(nn.Module):
             mode: module codes, in order.
             size: height and width of the picture.
             stream: where symbols go to or come from.
+            references: none on I, one on P, two on B frames; see `reference_of`.
             frame: (N, 3, H, W) source, RGB in [0, 1]; None where the stream reads.
-            refs: (N, R, 3, H, W) references; None on I frames.
             quality: (N,) quality level of each picture, int64; default 0.
 
         Returns:
-            Everything the modules wrote, at the picture's own size.
+            Everything the modules wrote, pictures at their own size.
         """
-        state = self._initial_state(size, stream, frame, refs, quality)
-        for code in mode:
-            spec = self.config.by_code(code)
+        state = self._initial_state(size, stream, references, frame, quality)
+        given = set(state)
+        for spec in self.config.of_codes(mode):
             if spec.type.encoder_only and stream.reading:
                 continue
-            with stream.labelled(rate_label(spec.name)):
+            with stream.labelled(spec.label):
                 state.update(self.get_submodule(spec.name)(state, stream))
-        given = ("frame", "refs")
         return {key: _crop(x, state, size) for key, x in state.items() if key not in given}
 
     def _initial_state(
-        self, size: tuple[int, int], stream: Stream, frame: Tensor | None, refs: Tensor | None, quality: Tensor | None
+        self, size: tuple[int, int], stream: Stream, references: Sequence[Reference],
+        frame: Tensor | None, quality: Tensor | None,
     ) -> FrameState:
         height, width = (-(-x // STRIDE) * STRIDE for x in size)
         if quality is None:
             quality = torch.zeros(stream.batch, dtype=torch.int64, device=self.lmdas.device)
         state = FrameState(stream.batch, height, width, quality)
         if frame is not None and not stream.reading:
-            state["frame"] = pad(frame, height, width)
-        if refs is not None:
-            state["refs"] = pad(refs.flatten(0, 1), height, width).unflatten(0, refs.shape[:2])
+            state["frame"] = pad(frame, size, height, width)
+        for key in references[0] if references else ():
+            if all(key in reference for reference in references):
+                name = "refs" if key == "recon" else REFERENCE + key
+                state[name] = torch.stack([pad(r[key], size, height, width) for r in references], 1)
         return state
 
+    def reference_of(self, state: Mapping[str, Tensor]) -> Reference:
+        """What later frames may need of a coded frame."""
+        kept = {"recon": state["recon"].clamp(0, 1)}
+        return kept | {key: state[key] for key in self._kept if key in state}
+
+    @cached_property
+    def _kept(self) -> frozenset[str]:
+        reads = (key for spec in self.config.modules for key in (*spec.type.reads, *spec.type.encoder_reads))
+        return frozenset(key.removeprefix(REFERENCE) for key in reads if key.startswith(REFERENCE))
+
     def forward(
-        self, clip: Tensor, frames: Sequence[CodedFrame], modes: dict[str, str], *, rnn: int = 0,
-        quality: Tensor | None = None,
+        self, clip: Tensor, frames: Sequence[CodedFrame], modes: Modes, *, rnn: int = 0, quality: Tensor | None = None,
+        new_stream: Callable[[int], Stream] = TrainingStream,
     ) -> list[CodedPicture]:
-        """Code some frames of training clips with a training stream.
+        """Code some frames of training clips.
 
         Args:
             clip: (N, T, 3, H, W), RGB in [0, 1].
-            frames: what to code, in coding order.
-            modes: mode string of each frame type, ``{"I": …, "P": …, "B": …}``; frames of an empty mode are not coded.
+            frames: what to code, in coding order; those of a type whose mode is empty are left out.
+            modes: the mode string of each frame type.
             rnn: references are source frames (0), reconstructions (1), or reconstructions with gradients (2).
             quality: (N,) quality levels.
+            new_stream: gives the stream of a frame, for a batch of N.
 
         Returns:
             The coded frames, in coding order.
         """
-        buffer: dict[int, Tensor] = {}
+        buffer: dict[int, Reference] = {}
         coded = []
         for frame in frames:
-            mode = modes[frame.type]
+            mode = mode_of(modes, frame.type)
             if not mode:
                 continue
-            refs = [buffer.get(r, clip[:, r]) for r in frame.references]
-            stream = TrainingStream(clip.shape[0])
-            state = self.code_frame(
-                mode, clip.shape[-2:], stream, frame=clip[:, frame.index],
-                refs=torch.stack(refs, 1) if refs else None, quality=quality,
-            )
+            references = [buffer.get(r, {"recon": clip[:, r]}) for r in frame.references]
+            stream = new_stream(clip.shape[0])
+            source = clip[:, frame.index]
+            state = self.code_frame(mode, clip.shape[-2:], stream, references, frame=source, quality=quality)
             if rnn:
-                buffer[frame.index] = state["recon"] if rnn == 2 else state["recon"].detach()
-            coded.append(CodedPicture(frame, state, stream))
+                kept = self.reference_of(state)
+                buffer[frame.index] = kept if rnn == 2 else {key: x.detach() for key, x in kept.items()}
+            coded.append(CodedPicture(frame, source, state, stream))
         return coded
 
     def aux_loss(self) -> Tensor:
@@ -140,10 +160,17 @@ class Codec(nn.Module):
         return int((self.lmdas.log() - torch.tensor(lmda).log()).abs().argmin())
 
 
-def pad(x: Tensor, height: int, width: int) -> Tensor:
-    """(N, C, H, W) to (N, C, height, width), the last row and column repeated."""
-    below, right = height - x.shape[-2], width - x.shape[-1]
-    return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
+def mode_of(modes: Modes, frame_type: str) -> str:
+    """The mode string of ``"I"``, ``"P"`` or ``"B"`` frames."""
+    return {"I": modes.imode, "P": modes.pmode, "B": modes.bmode}[frame_type]
+
+
+def pad(x: Tensor, size: tuple[int, int], height: int, width: int) -> Tensor:
+    """A picture (N, C, *size) to (N, C, height, width), the last row and column repeated; other tensors unchanged."""
+    below, right = height - size[0], width - size[1]
+    if x.shape[-2:] != size or not (below or right):
+        return x
+    return F.pad(x, (0, right, 0, below), mode="replicate")
 
 
 def _crop(x: Tensor, state: FrameState, size: tuple[int, int]) -> Tensor:

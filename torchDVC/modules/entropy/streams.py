@@ -32,15 +32,18 @@ class Stream:
     Attributes:
         reading: there is no source; ``code`` is given None and returns decoded latents.
         bits: (module label, part) -> bits of each item of the batch, shape (N,). ``part`` is ``"latent"`` or ``"hyper"``.
+        maps: where ``keep_maps``, module label -> bits of each position, a list of (N, H, W), one a latent.
 
     Args:
         batch: number N of pictures; a latent's batch may be a multiple of it (N-major).
+        keep_maps: remember where in the picture the bits went.
     """
 
     reading = False
 
-    def __init__(self, batch: int = 1) -> None:
+    def __init__(self, batch: int = 1, *, keep_maps: bool = False) -> None:
         self.batch = batch
+        self.maps: dict[str, list[Tensor]] | None = {} if keep_maps else None
         self.bits: dict[tuple[str, str], Tensor] = {}
         self._label = ""
 
@@ -74,6 +77,9 @@ class Stream:
 
     def _book(self, bits: Tensor, part: str) -> None:
         key = (self._label, part)
+        if self.maps is not None:
+            at = bits.sum(1).unflatten(0, (self.batch, -1)).sum(1)
+            self.maps.setdefault(self._label, []).append(at)
         bits = bits.reshape(self.batch, -1).sum(1)
         self.bits[key] = self.bits[key] + bits if key in self.bits else bits
 

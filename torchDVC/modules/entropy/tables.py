@@ -61,8 +61,8 @@ class Tables:
         if self.frequencies.min() < 1 or np.any(sums != TOTAL):
             raise ValueError(f"the frequencies of every row must be at least 1 and sum to {TOTAL}")
         last = self.offset.astype(np.int64) + self.size - 2
-        if last.max() > np.iinfo(np.int32).max:
-            raise ValueError("a row reaches beyond the 32-bit integers")
+        if last.max() > np.iinfo(np.int32).max or self.offset.min() == np.iinfo(np.int32).min:
+            raise ValueError("a row reaches beyond the 32-bit integers, or down to the least of them")
 
     @classmethod
     def from_pmf(cls, pmfs: Sequence[np.ndarray], offsets: Sequence[int]) -> Tables:
@@ -129,7 +129,7 @@ class Tables:
         cost = table["cost"][table["first"][rows] + torch.where(escaped, escape, entry)]
         below = entry < 0
         code = 2 * torch.where(below, -1 - entry, entry - escape) + below + 1
-        digits = torch.bucketize(code, table["powers"], right=True) - 1
+        digits = torch.bucketize(code.contiguous(), table["powers"], right=True) - 1
         return cost + torch.where(escaped, 2 * digits + 1, 0)
 
     @functools.cached_property

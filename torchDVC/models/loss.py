@@ -1,0 +1,98 @@
+"""The training loss of a stage: rate and distortion terms that its loss expressions name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from torchDVC.coding_structure import CodedFrame
+from torchDVC.models.codec import CodedPicture, Codec, mode_of
+from torchDVC.modules.entropy.streams import Stream, TrainingStream
+from torchDVC.util.configuration import LossExpression, Stage
+from torchDVC.util.metrics import ms_ssim
+
+Distortion = Callable[[Tensor, Tensor], Tensor]
+
+
+def squared_error(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared error of each picture, (N,), from (N, 3, H, W) in [0, 1]."""
+    return (a - b).square().flatten(1).mean(1)
+
+
+def ms_ssim_loss(a: Tensor, b: Tensor) -> Tensor:
+    """1 - MS-SSIM of each picture, (N,)."""
+    return 1 - ms_ssim(a, b)
+
+
+class StageLoss(nn.Module):
+    """Codes training clips as a stage says and gives the loss ``R + lmda * D``.
+
+    It counts the frames in whose mode a trained module runs; a term that a frame's modules do not give is zero there.
+
+    Args:
+        codec: the codec.
+        stage: modes, references and loss expressions.
+        distortion: `squared_error` or `ms_ssim_loss`.
+        intra_ratio: what the Lagrangian is multiplied by on I frames.
+    """
+
+    def __init__(self, codec: Codec, stage: Stage, distortion: Distortion, intra_ratio: float = 1.0) -> None:
+        super().__init__()
+        self.codec, self.stage, self.distortion, self.intra_ratio = codec, stage, distortion, intra_ratio
+
+    def forward(
+        self, clip: Tensor, frames: Sequence[CodedFrame], quality: Tensor, lmda: Tensor,
+        new_stream: Callable[[int], Stream] = TrainingStream,
+    ) -> dict[str, Tensor]:
+        """Scalars of a batch.
+
+        Args:
+            clip: (N, T, 3, H, W), RGB in [0, 1]; frames, quality, new_stream: see `Codec.forward`.
+            lmda: (N,) Lagrangians.
+
+        Returns:
+            ``loss`` (with gradients); ``rate`` in bpp and ``distortion``, means over the counted frames of the
+            expressions R and D; every single term by its name; ``aux``, the quantile loss.
+        """
+        stage = self.stage
+        coded = self.codec(clip, frames, stage, rnn=stage.rnn, quality=quality, new_stream=new_stream)
+        counted = [p for p in coded if set(mode_of(stage, p.frame.type)) & set(stage.train)]
+        terms = [self._terms(p) for p in counted]
+        losses = []
+        for picture, of_picture in zip(counted, terms, strict=True):
+            weight = lmda * self.intra_ratio if picture.frame.type == "I" else lmda
+            rate = _evaluate(stage.loss_r, of_picture, lmda)
+            distortion = _evaluate(() if stage.only_rate else stage.loss_d, of_picture, lmda)
+            losses.append((rate + weight * distortion).mean())
+        return {"loss": torch.stack(losses).mean(), "aux": self.codec.aux_loss(), **_means(terms)}
+
+    def _terms(self, picture: CodedPicture) -> dict[str, Tensor]:
+        """Every rate (bpp) and every needed distortion of a coded frame, each (N,)."""
+        assert picture.source is not None
+        pixels = picture.source.shape[-2] * picture.source.shape[-1]
+        rates = {f"{label}_rate": bits / pixels for label, bits in picture.stream.rates().items()}
+        terms = {**rates, "rate": torch.stack([*rates.values(), torch.zeros_like(picture.source[:, 0, 0, 0])]).sum(0)}
+        for _, name in self.stage.loss_d:
+            key = "recon" if name == "distortion" else name.removesuffix("_distortion")
+            if key in picture.state:
+                terms[name] = self.distortion(picture.state[key], picture.source)
+        return terms
+
+
+def _evaluate(expression: LossExpression, terms: dict[str, Tensor], like: Tensor) -> Tensor:
+    """The weighted sum of terms, (N,); those that are missing are zero."""
+    total = torch.zeros_like(like)
+    for weight, name in expression:
+        if name in terms:
+            total = total + weight * terms[name]
+    return total
+
+
+def _means(terms: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of each term over the frames that have it, detached."""
+    names = dict.fromkeys(name for of_picture in terms for name in of_picture)
+    return {
+        name: torch.stack([t[name].detach().mean() for t in terms if name in t]).mean() for name in names
+    }

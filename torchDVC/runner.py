@@ -1,0 +1,126 @@
+"""Runner: what training, testing and coding share; builds a codec from configuration and puts it on a device."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from torchDVC.models.codec import Codec
+from torchDVC.util import checkpoints
+from torchDVC.util.command_line import RunOptions
+from torchDVC.util.configuration import ModelConfig, Modes
+from torchDVC.util.device import resolve_precision
+from torchDVC.util.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from torchDVC.analysis.complexity import ModuleComplexity
+
+_log = logging.getLogger(__name__)
+
+
+class Runner:
+    """A codec on its device, with the options it runs under.
+
+    Args:
+        options: the command line.
+        model: the model csv.
+        modes: every stage or process that will run; their intra modes tell which modules ``--not_load_I`` leaves out.
+    """
+
+    def __init__(self, options: RunOptions, model: ModelConfig, modes: Sequence[Modes]) -> None:
+        self.options, self.model, self.modes = options, model, modes
+        self.fabric = make_fabric(options.device, options.gpu)
+        self.fabric.seed_everything(options.seed, verbose=False)
+        self.codec = build_codec(model)
+        if options.restore == "load" and options.checkpoint is not None:
+            self._load(options.checkpoint)
+        self.codec.to(self.device)
+        if options.compile:
+            compile_networks(self.codec)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the codec is."""
+        return self.fabric.device
+
+    def precision(self, configured: str) -> str:
+        """``32``, ``bf16-mixed`` or ``16-mixed``: the flag's, else what a cfg says, resolved for the device."""
+        return resolve_precision(self.options.precision or configured, self.device)
+
+    def complexity(self, modes: Modes) -> list[ModuleComplexity]:
+        """Parameters and kMAC/pixel of every module that these modes run."""
+        from torchDVC.analysis.complexity import measure
+
+        return measure(self.codec, modes)
+
+    def _load(self, path: Path) -> None:
+        """Take the weights of a checkpoint, all of them, or all but the intra codec's."""
+        tensors = model_weights(path)
+        if self.options.not_load_I:
+            intra = {spec.name for modes in self.modes for spec in self.model.of_codes(modes.imode)}
+            own = self.codec.state_dict()
+            tensors = {name: own[name] if name.split(".")[0] in intra else x for name, x in tensors.items()}
+            tensors |= {name: x for name, x in own.items() if name.split(".")[0] in intra}
+        checkpoints.load_weights(self.codec, tensors, str(path))
+
+
+def make_fabric(device: str, count: int) -> Fabric:
+    """A launched Fabric on ``auto``, ``cpu`` or ``cuda``; more than one device runs distributed data parallel.
+
+    Asking for several GPUs on a machine without one is said once, and runs on the CPU. Raises `ConfigError` where
+    ``cuda`` is asked for and there is none, or more GPUs than there are.
+    """
+    available = torch.cuda.device_count()
+    if device == "cuda" and not available:
+        raise ConfigError(["--device cuda: no CUDA device here; expected auto or cpu"])
+    if device == "cpu" or not available:
+        if count > 1:
+            _log.warning("--gpu %d: no GPU here, running on the CPU", count)
+        return Fabric(accelerator="cpu", devices=1)
+    if count > available:
+        raise ConfigError([f"--gpu {count}: this machine has {available}; expected at most that many"])
+    strategy = DDPStrategy(find_unused_parameters=True) if count > 1 else "auto"
+    fabric = Fabric(accelerator="cuda", devices=count, strategy=strategy)
+    fabric.launch()
+    return fabric
+
+
+def build_codec(model: ModelConfig) -> Codec:
+    """The codec of a model csv, with the weights that its modules start from."""
+    codec = Codec(model)
+    for spec in model.modules:
+        if spec.weights is not None:
+            tensors = _module_weights(spec.weights, spec.name)
+            checkpoints.load_weights(codec.get_submodule(spec.name), tensors, f"{spec.where}: {spec.weights}")
+    return codec
+
+
+def _module_weights(path: Path, name: str) -> Mapping[str, Tensor]:
+    """A module's tensors: a file of just them, or a run's checkpoint that holds a module of that name."""
+    tensors: Mapping[str, Tensor] = checkpoints.load_foreign(path)
+    prefix = f"model.{name}."
+    of_run = {key.removeprefix(prefix): x for key, x in tensors.items() if key.startswith(prefix)}
+    return of_run or tensors
+
+
+def model_weights(path: Path) -> Mapping[str, Tensor]:
+    """The codec's tensors in a checkpoint of a run (a file, or the newest one of a folder)."""
+    state: Any = checkpoints.load(checkpoints.newest(path) if path.is_dir() else path)
+    if not isinstance(state, dict) or "model" not in state:
+        raise CheckpointError(f"{path}: holds no model; expected a checkpoint that trainer.py wrote")
+    tensors: Mapping[str, Tensor] = state["model"]
+    return tensors
+
+
+def compile_networks(codec: nn.Module) -> None:
+    """Compile every plain stack of layers (``torch.compile``); what decides symbols stays as it is."""
+    for module in codec.modules():
+        if isinstance(module, nn.Sequential):
+            module.compile()

@@ -1,0 +1,1 @@
+"""The testing engine behind ``tester.py``."""

@@ -1,0 +1,188 @@
+"""Tester: codes test sequences and writes what it measured."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from torchDVC.analysis import complexity
+from torchDVC.analysis.results import FrameRow, RDRow, frame_means, read_frames, read_rows, write_rows
+from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.dataset.frame import Frame, VideoReader
+from torchDVC.dataset.testing import TestSequence, test_sequences
+from torchDVC.models.codec import mode_of
+from torchDVC.models.sequence import code_sequence, to_tensor
+from torchDVC.modules.entropy.streams import EstimatingStream
+from torchDVC.runner import Runner
+from torchDVC.testing.measurement import Measurement, Stopwatch
+from torchDVC.testing.pictures import chosen_frames
+from torchDVC.util import checkpoints
+from torchDVC.util.command_line import TestOptions
+from torchDVC.util.configuration import ModelConfig, Process, TestConfig
+from torchDVC.util.device import autocast
+from torchDVC.util.errors import ConfigError
+from torchDVC.util.progress import Progress
+from torchDVC.util.run_folder import RunFolder
+
+_log = logging.getLogger(__name__)
+
+POINT = ("dataset", "sequence", "process", "lmda", "quality")
+"""Columns that tell one rate point of one sequence from another, within a folder of results."""
+CONDITIONS = (*POINT, "frames", "intra_period", "gop_size", "codec", "model", "checkpoint", "matrix", "settings")
+"""Columns that must be equal for a row of an earlier test to be kept instead of measured again."""
+
+
+class Tester(Runner):
+    """Measures a codec on test sequences.
+
+    Args:
+        options: the command line.
+        model: the model csv.
+        config: the test cfg.
+    """
+
+    def __init__(self, options: TestOptions, model: ModelConfig, config: TestConfig) -> None:
+        super().__init__(options, model, config.processes)
+        self.options: TestOptions = options
+        self.config = config
+        self.folder = options.folder
+        self.structure = CodingStructure(options.intra_period, options.gop_size)
+        for process in config.processes:
+            self._check_modes(process)
+        self.codec.eval()
+        self.arithmetic = self.precision("32")
+        self.quality = self.codec.level_of(options.lmda * options.lmda_scale)
+        self.checkpoint = checkpoints.sha256(options.checkpoint) if options.checkpoint is not None else ""
+        if options.restore == "none" and not any(spec.weights for spec in model.modules):
+            _log.warning("no checkpoint given (--restore load --checkpoint PATH): testing untrained weights")
+
+    def run(self) -> int:
+        """Test every process on every sequence; returns the exit code."""
+        sequences = test_sequences(self.options.test_datasets or self.config.data, self.options.test_seqs or None)
+        configuration = {"options": self.options, "model": self.model, "test": self.config}
+        self.run_folder = RunFolder(self.folder, sys.argv, configuration, self.options.seed, str(self.device))
+        self.results = Results(self.folder)
+        for process in self.config.processes:
+            self.costs = self.complexity(process)
+            complexity.write(self.folder / "complexity.csv", self.costs)
+            if self.options.print_model:
+                self.fabric.print(complexity.table(self.costs))
+            for sequence in sequences:
+                self._test(sequence, process)
+        self.fabric.print(self.results.summary())
+        return 0
+
+    def _check_modes(self, process: Process) -> None:
+        """Raises `ConfigError` where the coding structure has a frame type that the process has no mode for."""
+        types = {"I"}
+        if self.options.gop_size > 1:
+            types.add("B")
+        if self.options.gop_size == 1 or self.options.gop_size != self.options.intra_period:
+            types.add("P")
+        missing = [f"{kind.lower()}mode" for kind in sorted(types) if not mode_of(process, kind)]
+        if missing and self.options.intra_period != 1:
+            raise ConfigError([
+                f"{process.where}: process '{process.name}' has no {missing[0]}, which --intra_period "
+                f"{self.options.intra_period} --gop_size {self.options.gop_size} needs"
+            ])
+
+    # --- one sequence
+
+    def _test(self, sequence: TestSequence, process: Process) -> None:
+        reader = sequence.open(frames=self.config.frames, matrix=None)
+        count = reader.info.frames
+        identity = {
+            "dataset": sequence.dataset, "sequence": sequence.name, "process": process.name,
+            "lmda": self.options.lmda, "quality": float(self.quality) if self.codec.levels > 1 else None,
+        }
+        conditions = {**identity, **self._conditions(reader), "frames": count}
+        if self.results.has(conditions):
+            _log.warning("%s: already tested, kept", sequence.name)
+            return
+        measurement = Measurement({"run_id": self.run_folder.run_id, **identity}, self.config.ms_ssim)
+        if self.config.images and not self.options.no_image:
+            measurement.picture_folder = self.folder / "images" / sequence.name / f"{self.options.lmda:g}"
+            measurement.shown = chosen_frames(count or 1)
+        watch = self._code(sequence.name, reader, process, measurement)
+        self.results.add(self._row(conditions, reader, measurement.rows, watch), measurement.rows)
+
+    def _conditions(self, reader: VideoReader) -> dict[str, object]:
+        options = self.options
+        return {
+            "intra_period": options.intra_period, "gop_size": options.gop_size, "matrix": reader.info.matrix,
+            "codec": options.experiment_name or Path(options.model_config).stem + "-ssim" * options.ssim,
+            "model": self.model.name, "checkpoint": self.checkpoint, "settings": f"precision {self.arithmetic}",
+        }
+
+    def _code(self, name: str, reader: VideoReader, process: Process, measurement: Measurement) -> Stopwatch:
+        waiting: dict[int, Frame] = {}
+        watch = Stopwatch()
+        keep_maps = measurement.picture_folder is not None
+        size = (reader.info.height, reader.info.width)
+        pictures = code_sequence(
+            self.codec, process, self.structure, size, lambda frame: EstimatingStream(keep_maps=keep_maps),
+            sources=self._sources(reader, waiting), quality=self.quality,
+        )
+        with Progress(reader.info.frames, name, unit="frame") as bar, autocast(self.arithmetic, self.device):
+            for picture in watch.watch(pictures):
+                row = measurement.add(picture, waiting.pop(picture.frame.index))
+                bar.update(rate=f"{row.bits / (size[0] * size[1]):.4f} bpp", psnr=f"{row.psnr_rgb:.2f} dB")
+        return watch
+
+    def _sources(self, reader: VideoReader, waiting: dict[int, Frame]) -> Iterator[Tensor]:
+        """Pictures for the codec; the frames they were made from wait to be compared with."""
+        for index, frame in enumerate(reader):
+            waiting[index] = frame
+            yield to_tensor(frame.rgb, self.device)
+
+    def _row(
+        self, conditions: dict[str, object], reader: VideoReader, rows: Sequence[FrameRow], watch: Stopwatch
+    ) -> RDRow:
+        info = reader.info
+        pixels = info.width * info.height
+        costs = [complexity.totals(self.costs, row.type) for row in rows]
+        modules = {row.module: row.parameters for row in self.costs}
+        return RDRow(
+            **{**conditions, "frames": len(rows)}, width=info.width, height=info.height, range=info.range,
+            bpp_estimated=sum(row.bits for row in rows) / pixels / len(rows),
+            kmac_encode=sum(encode for encode, _ in costs) / len(rows),
+            kmac_decode=sum(decode for _, decode in costs) / len(rows),
+            parameters=sum(modules.values()), encode_fps=watch.rate, run_id=self.run_folder.run_id,
+            **frame_means(rows, pixels),
+        )
+
+
+class Results:
+    """``rd.csv`` and ``frames.csv`` of a folder: a new measurement of a rate point takes the place of the old one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rd, self.frames = folder / "rd.csv", folder / "frames.csv"
+        self.rows = read_rows(self.rd) if self.rd.exists() else []
+        self.frame_rows = read_frames(self.frames) if self.frames.exists() else []
+
+    def has(self, conditions: dict[str, object]) -> bool:
+        """A row was measured under just these conditions."""
+        return any(all(getattr(row, name) == conditions[name] for name in CONDITIONS) for row in self.rows)
+
+    def add(self, row: RDRow, frames: Sequence[FrameRow]) -> None:
+        """Put a rate point in its place, and write both files."""
+        self.rows = [r for r in self.rows if not _same_point(r, row)] + [row]
+        self.frame_rows = [f for f in self.frame_rows if not _same_point(f, row)] + list(frames)
+        write_rows(self.frames, self.frame_rows)
+        write_rows(self.rd, self.rows)
+
+    def summary(self) -> str:
+        """A line a rate point."""
+        lines = [f"{'sequence':<28}{'lmda':>8}{'bpp':>10}{'PSNR-RGB':>10}{'PSNR-YUV':>10}{'MS-SSIM':>10}"]
+        for r in self.rows:
+            ssim = "" if r.ms_ssim_rgb is None else f"{r.ms_ssim_rgb:.4f}"
+            lines.append(f"{r.sequence:<28}{r.lmda:>8g}{r.rate:>10.4f}{r.psnr_rgb:>10.2f}{r.psnr_yuv:>10.2f}{ssim:>10}")
+        return "\n".join([*lines, f"written to {self.rd}"])
+
+
+def _same_point(a: RDRow | FrameRow, b: RDRow) -> bool:
+    return all(getattr(a, name) == getattr(b, name) for name in POINT)

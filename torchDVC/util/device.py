@@ -1,0 +1,33 @@
+"""Where and in which arithmetic the networks compute."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import torch
+
+_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """What ``auto`` stands for on a device: ``bf16-mixed`` where it computes in bf16 natively, else ``32``."""
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if _native_bf16(device) else "32"
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """The context in which a forward pass runs in ``32``, ``bf16-mixed`` or ``16-mixed``."""
+    if precision == "32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=_AUTOCAST[precision])
+
+
+def _native_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+        return "avx512_bf16" in flags or "amx_bf16" in flags
+    return False
