@@ -70,6 +70,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--published", nargs="+", default=[], metavar="METHOD", help="draw published points; 'all'")
     parser.add_argument("--seqs", nargs="+", metavar="SEQUENCE", help="only these sequences")
+    parser.add_argument("--codecs", nargs="+", metavar="CODEC", help="only these codecs, such as 'x264 medium'")
     parser.add_argument("--bpp", type=float, help="rate of the points that --figure frames draws; default: the median")
     parser.add_argument("--sequences", action="store_true", help="one panel for each sequence instead of data set")
     parser.add_argument("--log", action="store_true", help="logarithmic rate axis")
@@ -93,10 +94,10 @@ def _comparison(args: argparse.Namespace) -> Comparison:
     from torchDVC.analysis.results import gather, read_rows
     from torchDVC.util.errors import DataError
 
-    rows = [row for path in gather(args.results) for row in read_rows(path)]
-    rows = [row for row in rows if not args.seqs or row.sequence in args.seqs]
+    rows: Sequence[RDRow] = [row for path in gather(args.results) for row in read_rows(path)]
+    rows = _chosen(_chosen(rows, "sequence", args.seqs), "codec", args.codecs)
     if not rows:
-        raise DataError(f"{args.results[0]}: no results{' of ' + ' '.join(args.seqs) if args.seqs else ''}")
+        raise DataError(f"{args.results[0]}: no results; expected one line for each sequence and rate point")
     if args.mix:
         rows = label_conditions(rows)
     else:
@@ -108,6 +109,17 @@ def _comparison(args: argparse.Namespace) -> Comparison:
         for metric in metrics
     }
     return Comparison(rows, _anchor(args.anchor, rows), {m: curves(rows, m) for m in metrics}, means)
+
+
+def _chosen(rows: Sequence[RDRow], column: str, names: Sequence[str] | None) -> Sequence[RDRow]:
+    """The rows that have one of these names in a column; all without names."""
+    from torchDVC.util.errors import LCPError, nearest
+
+    known = {getattr(row, column) for row in rows}
+    for name in names or ():
+        if name not in known:
+            raise LCPError(f"no results of {column} '{name}'{nearest(name, known)}")
+    return [row for row in rows if not names or getattr(row, column) in names]
 
 
 def _check(rows: Sequence[RDRow]) -> None:
@@ -179,24 +191,24 @@ def _draw_complexity(comparison: Comparison, args: argparse.Namespace) -> Figure
 def _draw_frames(comparison: Comparison, args: argparse.Namespace) -> Figure:
     """Each codec's rate point nearest to the rate asked for, on every sequence."""
     from plots.rd_plots import frames_figure
-    from torchDVC.analysis.conditions import group, rate_point
+    from torchDVC.analysis.conditions import group
     from torchDVC.analysis.per_frame import frames_by_point, nearest_points, point_key
     from torchDVC.analysis.results import gather
     from torchDVC.util.errors import DataError, LCPError
 
     frames = frames_by_point(gather(args.results))
-    rates = sorted(row.rate for row in comparison.rows if row.rate)
-    points = nearest_points(comparison.rows, args.bpp or rates[len(rates) // 2])
-    sequences = group([row for row in points if point_key(row) in frames], lambda row: row.sequence)
-    if not sequences:
+    rows = [row for row in comparison.rows if row.rate and point_key(row) in frames]
+    if not rows:
         raise DataError(f"{args.results[0]}: no frames.csv with the frames of these results")
+    rates = sorted(row.rate for row in rows if row.rate)
+    points = nearest_points(rows, args.bpp or rates[len(rates) // 2])
+    sequences = group(points, lambda row: row.sequence)
     if len(sequences) > MAXIMUM_COLUMNS:
         raise LCPError(f"{len(sequences)} sequences are too many for one figure; choose with --seqs")
-    runs = {
-        sequence: {f"{row.codec}, {rate_point(row)}, {row.rate:.3f} bpp": frames[point_key(row)] for row in own}
-        for sequence, own in sequences.items()
-    }
-    return frames_figure(runs, next(iter(comparison.means)))
+    runs = {name: {row.codec: frames[point_key(row)] for row in own} for name, own in sequences.items()}
+    shown = [(name, [f"{row.codec} {row.rate:.3f} bpp" for row in own]) for name, own in sequences.items()]
+    note = "\n".join(f"{name}: {', '.join(rates)}" for name, rates in shown)
+    return frames_figure(runs, next(iter(comparison.means)), note)
 
 
 def _report(comparison: Comparison, args: argparse.Namespace) -> Iterable[str]:

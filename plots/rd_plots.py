@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+COLOURS = ("#000000", "#e69f00", "#0072b2", "#cc79a7", "#d55e00", "#56b4e9", "#009e73")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 DASHES = ((), (6, 2), (2, 1.5), (6, 2, 1.5, 2))
 FORMATS = (".png", ".svg", ".pdf")
@@ -111,16 +111,19 @@ def complexity_figure(rates: Mapping[str, float], costs: Mapping[str, Mapping[st
 
 
 @_styled
-def frames_figure(sequences: Mapping[str, Mapping[str, Sequence[FrameRow]]], metric: str) -> Figure:
-    """Quality and bits of every frame in display order: one column for each sequence, one line for each of its runs."""
-    styles = curve_styles(label for runs in sequences.values() for label in runs)
-    note = "frame; squares are I, circles P, triangles B frames"
+def frames_figure(sequences: Mapping[str, Mapping[str, Sequence[FrameRow]]], metric: str, note: str) -> Figure:
+    """Quality and bits of every frame in display order: one column for each sequence, one line for each codec.
+
+    ``note`` says at which rates the codecs are shown.
+    """
+    styles = curve_styles(codec for runs in sequences.values() for codec in runs)
+    note = f"frame; squares are I, circles P, triangles B frames\n{note}"
     figure, axes = _axes(2, len(sequences), (max(6.0, 3.6 * len(sequences)), 4.8), note)
     for column, (sequence, runs) in enumerate(sequences.items()):
         quality, bits = axes[column], axes[column + len(sequences)]
-        for label, rows in runs.items():
-            _draw_by_frame(quality, rows, metric, label, styles[label])
-            _draw_by_frame(bits, rows, "bits", label, styles[label])
+        for codec, rows in runs.items():
+            _draw_by_frame(quality, rows, metric, codec, styles[codec])
+            _draw_by_frame(bits, rows, "bits", codec, styles[codec])
         quality.set(title=sequence, ylabel=METRICS[metric])
         bits.set(ylabel="bits", yscale="log")
     _finish(figure, axes, len(axes))
@@ -167,8 +170,8 @@ def _axes(rows: int, columns: int, size: tuple[float, float], note: str) -> tupl
 
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
-    text = textwrap.fill(note, round(size[0] * CHARACTERS_PER_INCH))
-    figure.supxlabel(text, fontsize=7, color="#444444")
+    lines = [textwrap.fill(line, round(size[0] * CHARACTERS_PER_INCH)) for line in note.splitlines()]
+    figure.supxlabel("\n".join(lines), fontsize=7, color="#444444")
     return figure, list(axes.flat)
 
 

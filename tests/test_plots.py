@@ -1,0 +1,158 @@
+"""The plot command: figures in every form, the BD-rates it prints, and what it refuses to compare."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from plots.plot import main
+from plots.published import SOURCES, published_curves
+from plots.rd_plots import COLOURS, curve_styles
+from tests.result_rows import curve_rows, frame_row, rd_row
+from torchDVC.analysis.conditions import METRICS
+from torchDVC.analysis.results import write_rows
+
+ROOT = Path(__file__).resolve().parents[1]
+PNG = b"\x89PNG\r\n\x1a\n"
+TABLES = ("uvg", "hevc_b", "hevc_c", "hevc_d", "hevc_e", "mcl_jcv")
+BASE = {0.1: 30.0, 0.2: 33.0, 0.4: 36.0}
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Results of x264 and of a codec that needs half the rate, in two folders, with frames of the latter."""
+    cost = {"run_id": "r", "decode_fps": 12.0, "kmac_decode": 40.0, "parameters": 9000000}
+    ours = curve_rows("ours", {r / 2: q for r, q in BASE.items()}, **cost)
+    write_rows(tmp_path / "x264" / "rd.csv", curve_rows("x264 veryfast", BASE, decode_fps=900.0))
+    write_rows(tmp_path / "ours" / "rd.csv", ours)
+    frames = [frame_row(frame=0, type="I", references=(), lmda=2.0, bits=9000.0, psnr_rgb=35.0)]
+    frames += [frame_row(frame=i, lmda=2.0, psnr_rgb=34.0 - i / 4) for i in range(1, 5)]
+    write_rows(tmp_path / "ours" / "frames.csv", frames)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".png", PNG), (".svg", b"<?xml"), (".pdf", b"%PDF")])
+@pytest.mark.parametrize("figure", ["rd", "complexity", "frames"])
+def test_every_figure_in_every_form(results, figure, suffix, start):
+    out = results / f"{figure}{suffix}"
+    assert main([str(results), "--figure", figure, "--out", str(out)]) == 0
+    assert out.read_bytes().startswith(start)
+
+
+def test_the_command_of_the_readme(results):
+    """As a script, from the folder of the package, with the files that the shell's pattern gives."""
+    command = [sys.executable, "../plots/plot.py", "x264/rd.csv", "ours/rd.csv"]
+    command[2:] = [str(results / path) for path in command[2:]] + ["--out", str(results / "rd.png")]
+    done = subprocess.run(command, cwd=ROOT / "torchDVC", capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "conditions: intra period 4, GOP size 1, matrix bt709, range limited, 5 frames" in done.stdout
+    assert "BD-rate against x264 veryfast, PSNR-RGB (dB), pchip:" in done.stdout
+    assert "D         (all)     ours   -50.00 %     100%  mean of BD-rates" in done.stdout
+    assert (results / "rd.png").read_bytes().startswith(PNG)
+
+
+def test_the_svg_names_its_curves_and_conditions(results):
+    out = results / "rd.svg"
+    assert main([str(results), "--out", str(out), "--log", "--sequences"]) == 0
+    text = out.read_text()
+    for words in ("x264 veryfast", "ours", "bits per pixel", "PSNR-RGB (dB)", "D s", "intra period 4, GOP size 1"):
+        assert words in text
+
+
+def test_different_conditions_are_refused_and_mixed_when_told(results, capsys):
+    write_rows(results / "ours" / "rd.csv", curve_rows("ours", BASE, intra_period=32))
+    assert main([str(results), "--out", str(results / "rd.svg")]) == 2
+    error = capsys.readouterr().err
+    assert "intra_period is 32 for ours and 4 for x264 veryfast; --mix compares them anyway" in error
+    assert error.count("\n") == 1 and not (results / "rd.svg").exists()
+    assert main([str(results), "--out", str(results / "rd.svg"), "--mix"]) == 0
+    assert "ours (intra_period 32)" in (results / "rd.svg").read_text()
+
+
+def test_estimated_rates_are_announced(results, capsys):
+    rows = [rd_row(codec="ours", bpp=None, bpp_estimated=r, psnr_rgb=q, lmda=r) for r, q in BASE.items()]
+    write_rows(results / "ours" / "rd.csv", rows)
+    assert main([str(results), "--out", str(results / "rd.png")]) == 0
+    assert "estimated rates, no stream was written: ours" in capsys.readouterr().out
+
+
+def test_akima_the_mean_curve_and_another_anchor(results, capsys):
+    arguments = ["--method", "akima", "--average", "curve", "--anchor", "ours", "--out", str(results / "a.png")]
+    assert main([str(results), *arguments]) == 0
+    out = capsys.readouterr().out
+    assert "BD-rate against ours, PSNR-RGB (dB), akima:" in out
+    assert "+100.00 %" in out and "BD-rate of the mean curve" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--metrics", "psnr_rbg"], "unknown metric 'psnr_rbg'; did you mean 'psnr_rgb'?"),
+        (["--metrics", "psnr_y"], "no result has psnr_y"),
+        (["--anchor", "x265"], "no results of the anchor 'x265'"),
+        (["--published", "DVCC"], "no published points of 'DVCC'; did you mean 'DVC'?"),
+        (["--seqs", "t"], "no results of sequence 't'"),
+        (["--codecs", "our"], "no results of codec 'our'; did you mean 'ours'?"),
+        (["--out", "rd.jpg"], "rd.jpg: cannot draw '.jpg' files; expected .png, .svg, .pdf"),
+        (["--colour"], "unknown argument '--colour'"),
+        (["--codecs", "x264 veryfast", "--figure", "frames"], "no frames.csv"),
+    ],
+)
+def test_errors_are_one_line(results, capsys, arguments, message):
+    assert main([str(results), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_no_results(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert f"{tmp_path}: no rd.csv in this folder or below it" in capsys.readouterr().err
+    write_rows(tmp_path / "rd.csv", [])
+    assert main([str(tmp_path)]) == 2
+    assert "no results" in capsys.readouterr().err
+
+
+def test_published_points_are_drawn_when_asked(results, capsys):
+    write_rows(results / "ours" / "rd.csv", curve_rows("ours", {0.05: 34.0, 0.1: 36.0, 0.2: 38.0}, dataset="UVG"))
+    write_rows(results / "x264" / "rd.csv", curve_rows("x264 veryfast", {0.06: 33.0, 0.2: 37.0}, dataset="UVG"))
+    out = results / "rd.svg"
+    assert main([str(results), "--published", "DVC", "SSF", "--out", str(out)]) == 0
+    assert "DVC (published)" in out.read_text() and "SSF (published)" in out.read_text()
+    printed = capsys.readouterr().out
+    assert "not run by this framework" in printed and "DVC (published)" in printed
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_published_tables_are_rising_curves_with_a_source(table):
+    module = importlib.import_module(f"plots.rd_points_{table}")
+    for (method, metric), points in module.POINTS.items():
+        assert method in SOURCES and metric in METRICS
+        assert len(points) >= 4
+        assert all(a < b and c < d for (a, c), (b, d) in pairwise(points)), (method, metric)
+        low, high = (0.8, 1) if metric == "ms_ssim_rgb" else (20, 50)
+        assert all(0 < rate < 2 and low < value < high for rate, value in points)
+
+
+def test_published_dvc_on_uvg():
+    (dvc,) = published_curves(["UVG"], "psnr_rgb", ["DVC"])
+    assert dvc.rates[0] == pytest.approx(0.06013501, abs=1e-6)
+    assert dvc.qualities[-1] == pytest.approx(37.69306179, abs=1e-6)
+    assert len(published_curves(["UVG", "HEVC-B"], "psnr_rgb", ["all"])) == 20
+
+
+def test_curves_are_told_apart_without_colour():
+    """Marker and dashes repeat only together with neither colour nor each other."""
+    styles = curve_styles(map(str, range(28))).values()
+    assert len({(s["color"], s["marker"], s["dashes"]) for s in styles}) == 28
+    assert len({(s["marker"], s["dashes"]) for s in styles}) == 28
+
+
+def test_colours_differ_in_lightness():
+    """Neighbouring curves' colours are apart in relative luminance too, as grey print shows them."""
+    levels = [sum(w * int(c[i : i + 2], 16) for w, i in ((0.2126, 1), (0.7152, 3), (0.0722, 5))) for c in COLOURS]
+    assert all(abs(a - b) > 25 for a, b in pairwise(levels))
