@@ -54,7 +54,8 @@ def encode(path: Path, pix_fmt: str, codec: str, picture: np.ndarray, picture_fo
             stream.options = {"qp": "0"}
         for tag, value in tags.items():
             setattr(stream.codec_context, tag, value)
-        for frame.pts in range(2):
+        for pts in range(2):
+            frame.pts = pts
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

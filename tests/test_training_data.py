@@ -1,0 +1,518 @@
+"""Training clips: layouts, determinism, the loader's order and resuming, the cache, and bad data."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from torchDVC.dataset.cache import FrameCache
+from torchDVC.dataset.pictures import write_png
+from torchDVC.dataset.procedural import procedural_clip
+from torchDVC.dataset.sources import FileClip, ProceduralClip, cut_list
+from torchDVC.dataset.training import Cutting, TrainingClips, training_loader, training_set
+from torchDVC.dataset.video import Frame, VideoInfo, open_video, open_writer
+from torchDVC.util.errors import DataError
+
+
+def marked_clip(number: int, frames: int, width: int, height: int) -> np.ndarray:
+    """A clip whose pixels tell where they are from: red the clip and frame, green the column, blue the row."""
+    clip = np.empty((frames, 3, height, width), np.uint8)
+    clip[:, 0] = (np.arange(frames, dtype=np.uint8) + 16 * number)[:, None, None]
+    clip[:, 1] = np.arange(width, dtype=np.uint8)
+    clip[:, 2] = np.arange(height, dtype=np.uint8)[:, None]
+    return clip
+
+
+def write_pictures(folder: Path, clip: np.ndarray, name: str = "im{}.png") -> Path:
+    folder.mkdir(parents=True)
+    for number, rgb in enumerate(clip, start=1):
+        write_png(folder / name.format(number), rgb)
+    return folder
+
+
+@pytest.fixture
+def marked(tmp_path: Path) -> Path:
+    """A folder of four marked clips of 9 frames, 40x30."""
+    for number in range(4):
+        write_pictures(tmp_path / "marked" / f"clip{number}", marked_clip(number, 9, 40, 30))
+    return tmp_path / "marked"
+
+
+@pytest.fixture
+def vimeo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small Vimeo-90k in its official layout, below $DATASET."""
+    root = tmp_path / "data" / "vimeo_septuplet"
+    for number, name in enumerate(("00001/0001", "00001/0002", "00002/0007", "00003/0001")):
+        write_pictures(root / "sequences" / name, marked_clip(number, 7, 40, 30))
+    (root / "sep_trainlist.txt").write_text("00001/0001\n00001/0002\n00002/0007\n")
+    (root / "sep_testlist.txt").write_text("00003/0001\n")
+    monkeypatch.setenv("DATASET", str(tmp_path / "data"))
+    return root
+
+
+def batches(clips: TrainingClips, **options: object) -> list[torch.Tensor]:
+    return list(training_loader(clips, **{"batch_size": 2, "epoch": 0, "seed": 1, **options}))  # type: ignore[arg-type]
+
+
+def keys(loader: DataLoader[torch.Tensor]) -> list[list[tuple[int, int]]]:
+    """The (epoch, index) of the items of each batch, without loading them."""
+    assert loader.batch_sampler is not None
+    return list(loader.batch_sampler)
+
+
+def equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+# -- what is cut -----------------------------------------------------------------------------------------------------
+
+
+def test_pieces_are_neighbouring_frames_of_one_place(marked: Path) -> None:
+    clips = training_set(str(marked), frames=3, patch_size=16, seed=0)
+    seen = set()
+    for index in range(200):
+        piece = clips[0, index].numpy().astype(int)
+        assert piece.shape == (3, 3, 16, 16)
+        clip_and_frame = piece[:, 0, 0, 0]
+        assert np.ptp(piece[:, 0], axis=(1, 2)).max() == 0
+        assert np.diff(clip_and_frame).tolist() == [1, 1]
+        across, down = np.diff(piece[0, 1, 0]), np.diff(piece[0, 2, :, 0])
+        assert len(set(across)) == len(set(down)) == 1
+        assert (piece[:, 1:] == piece[:1, 1:]).all()
+        seen.add((int(clip_and_frame[0]) // 16, int(across[0]), int(down[0])))
+    assert seen == {(clip, across, down) for clip in range(4) for across in (1, -1) for down in (1, -1)}
+
+
+def test_crops_reach_every_place_and_frame(marked: Path) -> None:
+    clips = training_set(str(marked), frames=2, patch_size=28, seed=0)
+    pieces = [clips[0, index].numpy() for index in range(400)]
+    assert {int(piece[0, 0, 0, 0]) % 16 for piece in pieces} == set(range(8))
+    assert {int(piece[0, 1].min()) for piece in pieces} == set(range(13))
+    assert {int(piece[0, 2].min()) for piece in pieces} == set(range(3))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+def test_static_and_reversed_shares(marked: Path, rate: float) -> None:
+    static = training_set(str(marked), frames=4, patch_size=8, seed=0, static_rate=rate)
+    backwards = training_set(str(marked), frames=4, patch_size=8, seed=0, reverse_rate=rate)
+    still = [bool((clip[0, i][0] == clip[0, i]).all()) for clip in [static] for i in range(300)]
+    turned = [int(backwards[0, i][0, 0, 0, 0]) > int(backwards[0, i][1, 0, 0, 0]) for i in range(300)]
+    assert np.mean(still) == pytest.approx(rate, abs=0.08)
+    assert np.mean(turned) == pytest.approx(rate, abs=0.08)
+
+
+def test_steps_between_frames(marked: Path) -> None:
+    clips = training_set(str(marked), frames=3, patch_size=8, seed=0, max_step=10)
+    steps = {tuple(np.diff(clips[0, i][:, 0, 0, 0].numpy().astype(int))) for i in range(200)}
+    assert steps == {(1, 1), (2, 2), (3, 3), (4, 4)}
+
+
+def test_one_frame_and_one_pixel(marked: Path) -> None:
+    clips = training_set(str(marked), frames=1, patch_size=1, seed=0)
+    assert clips[0, 0].shape == (1, 3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"frames": 0}, "must be 1 or more"),
+        ({"patch_size": 0}, "must be 1 or more"),
+        ({"static_rate": 1.5}, "static_rate 1.5: must be from 0 to 1"),
+    ],
+)
+def test_impossible_pieces(options: dict[str, float], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Cutting(**{"frames": 2, "patch_size": 8, **options})  # type: ignore[arg-type]
+
+
+# -- order and determinism -------------------------------------------------------------------------------------------
+
+
+def test_items_depend_on_seed_epoch_and_index_only(marked: Path) -> None:
+    first, second = (training_set(str(marked), frames=2, patch_size=16, seed=3) for _ in range(2))
+    keys = [(epoch, index) for epoch in range(3) for index in range(9)]
+    forwards = [first[key] for key in keys]
+    backwards = [second[key] for key in reversed(keys)][::-1]
+    assert equal(forwards, backwards)
+    other_seed = training_set(str(marked), frames=2, patch_size=16, seed=4)
+    assert not equal(forwards, [other_seed[key] for key in keys])
+    assert not torch.equal(first[0, 1], first[1, 1])
+    assert not torch.equal(first[0, 1], first[0, 1 + len(first)])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    items=st.integers(1, 30),
+    batch=st.integers(1, 5),
+    steps=st.one_of(st.none(), st.integers(1, 12)),
+    start=st.integers(0, 12),
+    ranks=st.integers(1, 3),
+)
+def test_order_of_batches(items: int, batch: int, steps: int | None, start: int, ranks: int) -> None:
+    """Each pass takes every clip once, over all ranks; starting later leaves out exactly the batches before."""
+    clips = TrainingClips([], Cutting(2, 8), seed=0)
+    clips._clip_of = np.arange(items)
+
+    def rank_keys(rank: int, first: int) -> list[list[tuple[int, int]]]:
+        loader = training_loader(
+            clips, batch_size=batch, epoch=5, seed=1, start_batch=first, steps=steps, rank=rank, world_size=ranks
+        )
+        assert len(loader) == len(keys(loader))
+        return keys(loader)
+
+    whole = [rank_keys(rank, 0) for rank in range(ranks)]
+    assert [rank_keys(rank, start) for rank in range(ranks)] == [listed[start:] for listed in whole]
+    assert {len(listed) for listed in whole} == {max(1, items // (batch * ranks)) if steps is None else steps}
+    flat = [key for step in zip(*whole, strict=True) for part in step for key in part]
+    assert all(epoch == 5 for epoch, _ in flat)
+    assert len(set(flat)) == len(flat)
+    for turn in range(len(flat) // items):
+        assert sorted(index for _, index in flat[turn * items : (turn + 1) * items]) == [
+            turn * items + i for i in range(items)
+        ]
+
+
+def test_order_changes_with_epoch_and_seed(marked: Path) -> None:
+    clips = training_set(f"{marked}+procedural", frames=2, patch_size=16, seed=0, cut="24")
+    loaders = [training_loader(clips, batch_size=2, epoch=e, seed=s) for e in range(3) for s in range(3)]
+    orders = {tuple(index for _, index in sum(keys(loader), [])) for loader in loaders}
+    assert len(orders) == 9
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_do_not_change_the_batches(marked: Path, workers: int) -> None:
+    clips = training_set(str(marked), frames=2, patch_size=16, seed=0)
+    alone = batches(clips, steps=7)
+    assert alone[0].shape == (2, 2, 3, 16, 16)
+    assert alone[0].dtype == torch.uint8
+    assert equal(alone, batches(clips, steps=7, num_workers=workers))
+    assert equal(alone[5:], batches(clips, steps=7, num_workers=workers, start_batch=5))
+
+
+def test_loading_leaves_the_global_random_state_alone(marked: Path) -> None:
+    clips = training_set(str(marked), frames=2, patch_size=16, seed=0)
+    torch.manual_seed(0)
+    np.random.seed(0)
+    before = torch.get_rng_state(), np.random.get_state(legacy=True)[1].copy()  # type: ignore[index]
+    batches(clips, steps=3)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state(legacy=True)[1])  # type: ignore[index]
+
+
+def test_skipped_batches_are_not_loaded(marked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = training_set(str(marked), frames=2, patch_size=16, seed=0)
+    loaded: list[tuple[int, int]] = []
+    load = TrainingClips.__getitem__
+
+    def counted(self: TrainingClips, key: tuple[int, int]) -> torch.Tensor:
+        loaded.append(key)
+        return load(self, key)
+
+    monkeypatch.setattr(TrainingClips, "__getitem__", counted)
+    batches(clips, steps=5, start_batch=3)
+    assert len(loaded) == 4
+
+
+# -- data sets -------------------------------------------------------------------------------------------------------
+
+
+def test_vimeo_layout(vimeo: Path) -> None:
+    """The training list decides, whether the data set is named or given as a folder."""
+    for data in ("vimeo90k", "default", str(vimeo), "vimeo_septuplet"):
+        clips = training_set(data, frames=7, patch_size=16, seed=0)
+        assert len(clips) == 3
+        assert sorted(int(clips[0, i][:, 0].min()) // 16 for i in range(3)) == [0, 1, 2]
+    assert len(training_set("vimeo90k", frames=2, patch_size=16, seed=0)) == 3
+
+
+def test_default_without_a_data_set_is_procedural() -> None:
+    default = training_set("default", frames=2, patch_size=32, seed=0, cut="3")
+    named = training_set("procedural", frames=2, patch_size=32, seed=0, cut="3")
+    assert equal(batches(default, steps=4), batches(named, steps=4))
+
+
+def test_procedural_pieces_are_pieces_of_the_clips() -> None:
+    clips = training_set("procedural", frames=2, patch_size=32, seed=0, cut="1")
+    _, _, height, width = clips.clips[0].shape
+    rendered = procedural_clip(0, 7, (width, height))
+    assert all(np.array_equal(clips.clips[0].frame(t), rendered[t]) for t in range(7))
+
+
+def test_long_clips_count_for_more(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "all" / "short", marked_clip(0, 5, 8, 8))
+    write_pictures(tmp_path / "all" / "long", marked_clip(1, 16, 8, 8))
+    clips = training_set(str(tmp_path / "all"), frames=2, patch_size=8, seed=0)
+    assert len(clips) == 1 + 2
+
+
+def test_every_form_of_clip(clip_folder: Path) -> None:
+    clips = training_set(str(clip_folder), frames=3, patch_size=80, seed=0)
+    assert [clip.shape for clip in clips.clips] == [(12, 3, 80, 96)] * 3
+    for clip in clips.clips:
+        expected = [frame.rgb for frame in open_video(clip.name)]
+        assert all(np.array_equal(clip.frame(t), expected[t]) for t in range(12))
+
+
+def test_a_single_file_and_unions(clip_folder: Path, marked: Path) -> None:
+    both = training_set(f"{clip_folder / 'one.y4m'} + {marked}", frames=2, patch_size=16, seed=0)
+    assert len(both.clips) == 5
+    plus = write_pictures(marked.parent / "a+b", marked_clip(0, 7, 16, 16))
+    assert len(training_set(str(plus), frames=2, patch_size=16, seed=0).clips) == 1
+
+
+@pytest.mark.parametrize(
+    ("cut", "kept"), [(None, range(10)), ("4", range(4)), ("3:7", range(3, 7)), ("8:", (8, 9)), (":2", (0, 1))]
+)
+def test_cut(cut: str | None, kept: range) -> None:
+    assert cut_list(list(range(10)), cut) == list(kept)
+
+
+@pytest.mark.parametrize("cut", ["x", "-3", "20:30", "1:2:3", "0.5"])
+def test_bad_cut(cut: str) -> None:
+    with pytest.raises(DataError, match=f"cut '{cut}'"):
+        cut_list(list(range(10)), cut)
+
+
+def test_shards(tmp_path: Path) -> None:
+    """Clips in tars give the same items as any others, from several workers as from one."""
+    webdataset = pytest.importorskip("webdataset")
+    for shard in range(2):
+        with webdataset.TarWriter(str(tmp_path / f"train-{shard:03d}.tar"), encoder=False) as tar:
+            for number in range(3):
+                clip = marked_clip(3 * shard + number, 11, 40, 30)
+                pictures = write_pictures(tmp_path / f"{shard}_{number}", clip, "{}.png")
+                sample = {f"im{path.stem}.png": path.read_bytes() for path in pictures.iterdir()}
+                tar.write({"__key__": f"0000{shard}_{number}", "json": b"{}", **sample})
+    for pattern in ("train-*.tar", "train-{000..001}.tar"):
+        clips = training_set(str(tmp_path / pattern), frames=3, patch_size=16, seed=0)
+        assert [clip.shape for clip in clips.clips] == [(11, 3, 30, 40)] * 6
+        for number, shard_clip in enumerate(clips.clips):
+            expected = marked_clip(number, 11, 40, 30)
+            assert all(np.array_equal(shard_clip.frame(t), expected[t]) for t in range(11))
+        assert equal(batches(clips, steps=5), batches(clips, steps=5, num_workers=2))
+
+
+# -- the cache -------------------------------------------------------------------------------------------------------
+
+
+def cached_files() -> dict[Path, int]:
+    return {path: path.stat().st_ino for path in Path(os.environ["TORCHDVC_CACHE"]).rglob("*.frames")}
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TORCHDVC_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_cache_is_built_once(marked: Path, own_cache: Path) -> None:
+    heard: list[tuple[int, int]] = []
+    first = training_set(str(marked), frames=2, patch_size=16, seed=0, progress=lambda *done: heard.append(done))
+    assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    files = cached_files()
+    assert len(files) == 4
+    again = training_set(str(marked), frames=3, patch_size=8, seed=0, progress=lambda *done: heard.append(done))
+    assert len(heard) == 4
+    assert cached_files() == files
+    assert len(first) == len(again) == 4
+    assert not list(own_cache.rglob("*partial*"))
+
+
+def test_a_changed_clip_is_decoded_again(marked: Path, own_cache: Path) -> None:
+    training_set(str(marked), frames=2, patch_size=16, seed=0)
+    files = cached_files()
+    write_png(marked / "clip2" / "im1.png", np.zeros((3, 30, 40), np.uint8))
+    clips = training_set(str(marked), frames=2, patch_size=16, seed=0)
+    changed = {path for path, inode in cached_files().items() if files[path] != inode}
+    assert {path.name.partition("-")[0] for path in changed} == {"clip2"}
+    assert clips.clips[2].frame(0).max() == 0
+    assert not cached_files().keys() - files.keys()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[:-1],
+        lambda data: data[: len(data) // 2],
+        lambda data: data[1:],
+        lambda data: bytes(len(data)),
+        lambda data: data + b"more",
+        lambda data: data[:-40] + b"\xff" * 24 + data[-16:],
+        lambda data: data[:-16] + b"\xff" * 8 + data[-8:],
+    ],
+)
+def test_a_damaged_file_is_built_again(marked: Path, own_cache: Path, damage: object) -> None:
+    training_set(str(marked), frames=2, patch_size=16, seed=0)
+    for path in cached_files():
+        path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
+    heard: list[tuple[int, int]] = []
+    clips = training_set(str(marked), frames=2, patch_size=16, seed=0, progress=lambda *done: heard.append(done))
+    assert heard[-1] == (4, 4)
+    assert np.array_equal(clips.clips[3].frame(8), marked_clip(3, 9, 40, 30)[8])
+
+
+def test_a_damaged_frame_is_found_when_it_is_read(marked: Path, own_cache: Path) -> None:
+    training_set(str(marked), frames=2, patch_size=16, seed=0)
+    for path in cached_files():
+        data = bytearray(path.read_bytes())
+        data[5000] ^= 1
+        path.write_bytes(data)
+    clips = training_set(str(marked), frames=2, patch_size=16, seed=0)
+    for number, clip in enumerate(clips.clips):
+        expected = marked_clip(number, 9, 40, 30)
+        assert all(np.array_equal(clip.frame(t), expected[t]) for t in range(9))
+
+
+def test_many_clips_do_not_keep_many_files_open(own_cache: Path) -> None:
+    sources = [ProceduralClip(index, 1, (4, 4)) for index in range(260)]
+    clips = FrameCache(own_cache).clips(sources)
+    for clip in clips:
+        clip.frame(0)
+    assert len(clips[0].cache._open) == 256
+    assert np.array_equal(clips[0].frame(0), procedural_clip(0, 1, (4, 4))[0])
+
+
+def test_clips_can_be_sent_to_another_process(marked: Path) -> None:
+    clips = training_set(str(marked), frames=2, patch_size=16, seed=0)
+    before = clips[0, 0]
+    assert torch.equal(pickle.loads(pickle.dumps(clips))[0, 0], before)
+
+
+def test_an_interrupted_build_leaves_nothing_half_written(marked: Path, own_cache: Path) -> None:
+    (marked / "clip9").mkdir()
+    (marked / "clip9" / "im1.png").write_bytes((marked / "clip1" / "im1.png").read_bytes()[:60])
+    with pytest.raises(DataError, match="im1.png: damaged or not a picture"):
+        training_set(str(marked), frames=1, patch_size=16, seed=0)
+    assert not list(own_cache.rglob("*partial*"))
+    assert "clip9" not in str(cached_files())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_gives_one_clear_line(marked: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file of the cache is written to a device without room."""
+    import builtins
+
+    import torchDVC.dataset.cache as cache
+
+    def full(path: Path, mode: str) -> object:
+        return builtins.open("/dev/full" if mode == "wb" else path, mode, buffering=0)
+
+    monkeypatch.setattr(cache, "open", full, raising=False)
+    with pytest.raises(DataError) as raised:
+        training_set(str(marked), frames=2, patch_size=16, seed=0)
+    message = str(raised.value)
+    assert "no space left on the disk" in message
+    assert "TORCHDVC_CACHE" in message
+    assert message.startswith(str(own_cache))
+    assert "\n" not in message
+
+
+def test_a_folder_that_cannot_be_written(marked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORCHDVC_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match="TORCHDVC_CACHE"):
+        training_set(str(marked), frames=2, patch_size=16, seed=0)
+
+
+# -- bad data --------------------------------------------------------------------------------------------------------
+
+
+def test_small_clips_are_left_out_with_a_count(marked: Path) -> None:
+    write_pictures(marked / "tiny", marked_clip(5, 9, 10, 30))
+    write_pictures(marked / "brief", marked_clip(5, 2, 40, 30))
+    with pytest.warns(UserWarning, match=r"2 of 6 clips left out, without 3 frames of 16x16: .*brief has 2 frames"):
+        clips = training_set(str(marked), frames=3, patch_size=16, seed=0)
+    assert len(clips.clips) == 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        training_set(str(marked), frames=1, patch_size=8, seed=0)
+
+
+def test_only_small_clips_are_an_error(marked: Path) -> None:
+    with pytest.raises(DataError, match=r"no clip has 2 frames of 64x64: .*clip0 has 9 frames of 40x30"):
+        training_set(str(marked), frames=2, patch_size=64, seed=0)
+
+
+def test_vimeo_needs_its_septuplets(vimeo: Path) -> None:
+    (vimeo / "sep_trainlist.txt").write_text("00001/0001\n00009/0001\n")
+    with pytest.raises(DataError, match=r"00009/0001: named in .*sep_trainlist.txt but not there"):
+        training_set("vimeo90k", frames=2, patch_size=16, seed=0)
+    (vimeo / "sep_trainlist.txt").write_text("")
+    with pytest.raises(DataError, match="names no septuplets"):
+        training_set("vimeo90k", frames=2, patch_size=16, seed=0)
+
+
+def test_vimeo_pictures_cut_short(vimeo: Path) -> None:
+    picture = vimeo / "sequences" / "00001" / "0002" / "im3.png"
+    picture.write_bytes(picture.read_bytes()[:80])
+    with pytest.raises(DataError, match=r"0002/im3.png: damaged"):
+        training_set("vimeo90k", frames=2, patch_size=16, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("vimeo90k", "vimeo90k: not found; set DATASET"),
+        ("procedual", "did you mean 'procedural'"),
+        ("nowhere/at/all", "no such file or folder"),
+        ("procedural+nothing", "nothing: no such file or folder"),
+        ("{folder}", "holds no clips"),
+        ("{folder}/part*.tar", "no such shard"),
+        ("{folder}/notes.txt", "cannot be read as video"),
+        ("{folder}/bad.tar", "damaged or not an uncompressed tar"),
+    ],
+)
+def test_bad_names(tmp_path: Path, data: str, message: str) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "bad.tar").write_text("hello")
+    with pytest.raises(DataError, match=message) as raised:
+        training_set(data.format(folder=tmp_path), frames=2, patch_size=16, seed=0)
+    assert "\n" not in str(raised.value)
+
+
+def test_tar_without_pictures(tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    with webdataset.TarWriter(str(tmp_path / "a.tar"), encoder=False) as tar:
+        tar.write({"__key__": "a", "txt": b"hello"})
+    with pytest.raises(DataError, match="holds no clips"):
+        training_set(str(tmp_path / "a.tar"), frames=2, patch_size=16, seed=0)
+
+
+def test_frames_of_several_sizes(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "a", marked_clip(0, 3, 16, 16))
+    write_png(tmp_path / "a" / "im9.png", marked_clip(0, 1, 20, 16)[0])
+    with pytest.raises(DataError, match="im9.png: 20x16 in a folder of 16x16"):
+        training_set(str(tmp_path / "a"), frames=2, patch_size=16, seed=0)
+
+
+def test_stamp_follows_the_files(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "a.y4m", VideoInfo(4, 4)) as writer:
+        writer.write(Frame(rgb=np.zeros((3, 4, 4), np.uint8)))
+    before = FileClip(tmp_path / "a.y4m").stamp
+    os.utime(tmp_path / "a.y4m", ns=(1, 1))
+    assert FileClip(tmp_path / "a.y4m").stamp != before
+
+
+def test_real_clips(real_clips: Path) -> None:
+    clips = training_set(str(real_clips / "train"), frames=5, patch_size=192, seed=0, cut="6")
+    (batch,) = batches(clips, steps=1, batch_size=4)
+    assert batch.shape == (4, 5, 3, 192, 192)
+    assert batch.float().std() > 10
+
+
+def test_readers_need_no_torch() -> None:
+    """Opening clips, and the errors of it, must be quick."""
+    code = "import sys; import torchDVC.dataset.video, torchDVC.dataset.testing; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
