@@ -9,8 +9,8 @@ A frame is one stream, whatever number of `Encoder.put` calls and table sets wen
 
 The stream is that of a range asymmetric numeral system: frequencies of 16 bits, states of 48, words of 16. Symbol ``i``
 of the frame belongs to state ``i mod lanes``; several states ("lanes") let a processor work on several symbols at once.
-As each costs 4 bytes, the length of a stream decides how many it has. With one lane a frame takes 2 or 3 bytes more than
-its symbols are worth. `docs/bitstream.md` gives the format byte by byte.
+As each costs 4 bytes, the length of a stream decides how many it has. With one lane a frame takes 2 or 3 bytes more
+than its symbols are worth. `docs/bitstream.md` gives the format byte by byte.
 """
 
 from __future__ import annotations

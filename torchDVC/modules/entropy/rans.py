@@ -17,7 +17,7 @@ LOW_BITS = 32
 LOW = 1 << LOW_BITS
 """A state lies in ``LOW .. LOW << 16`` between symbols; when it falls below, it takes in the next word of 16 bits."""
 FLOOR = 1 << 16
-"""Where a lone state starts and ends; it may fall below ``LOW`` when no words are left. That spares small frames a word."""
+"""Where a lone state starts and ends; with no words left it may fall below ``LOW``. It spares small frames a word."""
 ESCAPE_WORDS = 6
 """Upper bound on the words of 16 bits that an escaped symbol takes beyond its table entry's one."""
 MAX_DIGITS = 33
