@@ -28,8 +28,7 @@ from torchDVC.util.files import atomic_path
 SIZE = (128, 128)
 """Height and width at which operations are counted; a multiple of every stride, so that padding counts nothing."""
 
-FREE = frozenset(
-    """
+_FREE_OPERATIONS = """
     abs add bitwise_and bitwise_or bucketize cat ceil clamp clamp_min clamp_max clone cos detach div eq erfc exp exp2
     floor floor_divide ge gt index le leaky_relu log log2 logical_and logical_not logical_or lt max maximum mean min
     minimum mul ne neg pow reciprocal relu remainder round rsqrt rsub sigmoid sign silu sin softplus sqrt square sub sum
@@ -41,8 +40,8 @@ FREE = frozenset(
     transpose unbind unfold uniform unsafe_split unsqueeze view _unsafe_view zero zeros zeros_like constant_pad_nd
     _local_scalar_dense item is_same_size any all isfinite bitwise_not hardtanh gelu elu celu
     upsample_nearest2d native_dropout _reshape_alias embedding
-    """.split()
-)
+"""
+FREE = frozenset(_FREE_OPERATIONS.split())
 """Operations without multiply-accumulates of note: element by element, and those that only move data."""
 
 Formula = Callable[..., int]

@@ -21,12 +21,11 @@ from torchDVC.util.registry import load_class
 STRIDE = 64
 """Pictures are padded to multiples of this inside the codec."""
 
-
 REFERENCE = "ref_"
 """A module that reads ``ref_<key>`` is given what the references' modules wrote as ``<key>``: (N, R, …)."""
 
 Reference = Mapping[str, Tensor]
-"""What the decoded picture buffer keeps of a frame: ``recon``, and every key that some module reads as ``ref_<key>``."""
+"""What the decoded picture buffer keeps of a frame: ``recon``, and what some module reads as ``ref_<key>``."""
 
 
 @dataclass
@@ -52,6 +51,9 @@ class Codec(nn.Module):
     Args:
         config: the modules, in csv order; each becomes the attribute of its name.
     """
+
+    lmdas: Tensor
+    """(levels,) the Lagrangian that each quality level was trained for; 0 before training."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -134,6 +136,7 @@ class Codec(nn.Module):
         """
         buffer: dict[int, Reference] = {}
         coded = []
+        size = (clip.shape[-2], clip.shape[-1])
         for frame in frames:
             mode = mode_of(modes, frame.type)
             if not mode:
@@ -141,7 +144,7 @@ class Codec(nn.Module):
             references = [buffer.get(r, {"recon": clip[:, r]}) for r in frame.references]
             stream = new_stream(clip.shape[0])
             source = clip[:, frame.index]
-            state = self.code_frame(mode, clip.shape[-2:], stream, references, frame=source, quality=quality)
+            state = self.code_frame(mode, size, stream, references, frame=source, quality=quality)
             if rnn:
                 kept = self.reference_of(state)
                 buffer[frame.index] = kept if rnn == 2 else {key: x.detach() for key, x in kept.items()}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torchDVC.coding_structure import CodedFrame
-from torchDVC.models.codec import CodedPicture, Codec, mode_of
+from torchDVC.models.codec import Codec, CodedPicture, mode_of
 from torchDVC.modules.entropy.streams import Stream, TrainingStream
 from torchDVC.util.configuration import LossExpression, Stage
 from torchDVC.util.metrics import ms_ssim

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from torchDVC.coding_structure import CodedFrame, CodingStructure
-from torchDVC.models.codec import CodedPicture, Codec, Reference, mode_of
+from torchDVC.models.codec import Codec, CodedPicture, Reference, mode_of
 from torchDVC.modules.entropy.streams import Stream
 from torchDVC.util.configuration import Modes
 
@@ -38,8 +38,9 @@ class DecodedPictureBuffer:
 
 
 def code_sequence(
-    codec: Codec, modes: Modes, structure: CodingStructure, size: tuple[int, int], new_stream: Callable[[CodedFrame], Stream],
-    *, sources: Iterable[Tensor] | None = None, frames: int | None = None, quality: int = 0,
+    codec: Codec, modes: Modes, structure: CodingStructure, size: tuple[int, int],
+    new_stream: Callable[[CodedFrame], Stream], *,
+    sources: Iterable[Tensor] | None = None, frames: int | None = None, quality: int = 0,
 ) -> Iterator[CodedPicture]:
     """Encode or decode a sequence, frame by frame in coding order.
 

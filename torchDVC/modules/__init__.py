@@ -1,1 +1,1 @@
-"""The networks and coding modules that a model csv may name, one a file; their types are listed by `advance_modules`."""
+"""The networks and coding modules that a model csv may name, one a file; `advance_modules` lists their types."""

@@ -24,7 +24,9 @@ def deconv(inputs: int, outputs: int, kernel_size: int = 5, stride: int = 2) -> 
 
 
 class GDN(nn.Module):
-    r"""Generalised divisive normalisation (Ballé et al. 2016), :math:`y_i = x_i / \sqrt{\beta_i + \sum_j \gamma_{ij} x_j^2}`.
+    r"""Generalised divisive normalisation (Ballé et al. 2016).
+
+    .. math:: y_i = x_i / \sqrt{\beta_i + \sum_j \gamma_{ij} x_j^2}
 
     ``inverse`` multiplies instead. Parameter names, shapes and reparametrisation equal those of compressai's ``GDN``.
     """

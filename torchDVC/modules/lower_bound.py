@@ -20,5 +20,5 @@ class _LowerBound(torch.autograd.Function):
 
 
 def lower_bound(x: Tensor, bound: float) -> Tensor:
-    """``max(x, bound)``; below the bound, gradients that would raise ``x`` pass and others do not (Ballé et al. 2018)."""
+    """``max(x, bound)``; below the bound only gradients that would raise ``x`` pass (Ballé et al. 2018)."""
     return _LowerBound.apply(x, bound)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torchDVC.analysis.results import FrameRow
 from torchDVC.dataset.frame import Frame
@@ -25,7 +26,7 @@ class Measurement:
         picture_folder: where pictures of the ``shown`` frames go; None for none.
     """
 
-    identity: dict[str, object]
+    identity: dict[str, Any]
     ms_ssim: bool = True
     picture_folder: Path | None = None
     shown: set[int] = field(default_factory=set)
@@ -35,12 +36,13 @@ class Measurement:
         """Measure a frame against its source."""
         rgb = to_rgb(picture.state["recon"])
         rates = {label: float(bits.sum()) for label, bits in picture.stream.rates().items()}
-        pictures = {
+        pictures: dict[str, float] = {
             key: plane_psnr(source.rgb, to_rgb(picture.state[key])) for key in ("mc", "warped") if key in picture.state
         }
+        metrics: dict[str, Any] = {**picture_metrics(source, rgb, self.ms_ssim)}
         row = FrameRow(
             **self.identity, frame=picture.frame.index, type=picture.frame.type, references=picture.frame.references,
-            bits=sum(rates.values()), rates=rates, pictures=pictures, **picture_metrics(source, rgb, self.ms_ssim),
+            bits=sum(rates.values()), rates=rates, pictures=pictures, **metrics,
         )
         self.rows.append(row)
         if self.picture_folder is not None and row.frame in self.shown:

@@ -6,12 +6,13 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from torchDVC.analysis import complexity
 from torchDVC.analysis.results import FrameRow, RDRow, frame_means, read_frames, read_rows, write_rows
-from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.coding_structure import CodingStructure
 from torchDVC.dataset.frame import Frame, VideoReader
 from torchDVC.dataset.testing import TestSequence, test_sequences
 from torchDVC.models.codec import mode_of
@@ -110,7 +111,7 @@ class Tester(Runner):
         watch = self._code(sequence.name, reader, process, measurement)
         self.results.add(self._row(conditions, reader, measurement.rows, watch), measurement.rows)
 
-    def _conditions(self, reader: VideoReader) -> dict[str, object]:
+    def _conditions(self, reader: VideoReader) -> dict[str, Any]:
         options = self.options
         return {
             "intra_period": options.intra_period, "gop_size": options.gop_size, "matrix": reader.info.matrix,
@@ -140,7 +141,7 @@ class Tester(Runner):
             yield to_tensor(frame.rgb, self.device)
 
     def _row(
-        self, conditions: dict[str, object], reader: VideoReader, rows: Sequence[FrameRow], watch: Stopwatch
+        self, conditions: dict[str, Any], reader: VideoReader, rows: Sequence[FrameRow], watch: Stopwatch
     ) -> RDRow:
         info = reader.info
         pixels = info.width * info.height
@@ -164,7 +165,7 @@ class Results:
         self.rows = read_rows(self.rd) if self.rd.exists() else []
         self.frame_rows = read_frames(self.frames) if self.frames.exists() else []
 
-    def has(self, conditions: dict[str, object]) -> bool:
+    def has(self, conditions: dict[str, Any]) -> bool:
         """A row was measured under just these conditions."""
         return any(all(getattr(row, name) == conditions[name] for name in CONDITIONS) for row in self.rows)
 

@@ -52,7 +52,8 @@ class Trainer(Runner):
         self.folder = options.folder
         self.end = min(options.end_epoch or config.epochs, config.epochs)
         if options.start_epoch >= config.epochs:
-            raise ConfigError([f"--start_epoch {options.start_epoch}; {config.name} has epochs 0 to {config.epochs - 1}"])
+            last = config.epochs - 1
+            raise ConfigError([f"--start_epoch {options.start_epoch}; {config.name} has epochs 0 to {last}"])
         self.optimizer = make_optimizer(self.codec, config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._uses_float16())
         self.updater = Updater(
@@ -98,7 +99,8 @@ class Trainer(Runner):
     def _finish(self) -> None:
         if self.options.final_copy is not None and self.fabric.is_global_zero:
             target = self.options.final_copy
-            target = target if target.suffix == checkpoints.SUFFIX else target / f"{self.options.name}{checkpoints.SUFFIX}"
+            if target.suffix != checkpoints.SUFFIX:
+                target = target / f"{self.options.name}{checkpoints.SUFFIX}"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.checkpoint_path("last"), target)
 
@@ -122,8 +124,8 @@ class Trainer(Runner):
         low, high = stage.lmda or (self.options.lmda, self.options.lmda)
         if low != high and self.codec.levels == 1:
             raise ConfigError([f"{stage.where}: lmda {low:g}:{high:g} needs modules with quality levels; see 'levels'"])
-        ends = [math.log(value * self.options.lmda_scale) for value in (low, high)]
-        self.codec.lmdas.copy_(torch.linspace(*ends, self.codec.levels).exp())
+        first, last = (math.log(value * self.options.lmda_scale) for value in (low, high))
+        self.codec.lmdas.copy_(torch.linspace(first, last, self.codec.levels).exp())
 
     def _training_set(self, stage: Stage) -> TrainingClips:
         return training_set(
@@ -144,7 +146,7 @@ class Trainer(Runner):
             for batch in batches:
                 values = self._step(stage, batch)
                 averages.add(values)
-                progress.update(**averages.shown())
+                progress.update(1, **averages.shown())
                 if self.position.total % LOG_EVERY == 0:
                     self._log(stage, averages.take())
                 if interrupts.requested:

@@ -34,8 +34,8 @@ class Refinement(nn.Module):
         self.up = nn.Conv2d(2 * width, 4 * width, 1)
         self.merge = nn.Sequential(*(_Block(width) for _ in range(blocks)))
         self.tail = nn.Conv2d(width, 4 * 4, 3, padding=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        for parameter in self.tail.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
         aligned = fold(state["aligned_refs"])

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,8 +25,9 @@ LIKELIHOOD_FLOOR = 1e-9
 class Prior(Protocol):
     """What `torchDVC.modules.entropy.streams.Stream.code` is given beside the latent."""
 
-    part: str
-    """What the bits are booked under: ``"latent"`` or ``"hyper"``."""
+    @property
+    def part(self) -> str:
+        """What the bits are booked under: ``"latent"`` or ``"hyper"``."""
 
     @property
     def mean(self) -> Tensor:
@@ -146,12 +146,14 @@ class FactorizedPrior(TableHolder):
     def logits_cumulative(self, v: Tensor, *, learn: bool = True) -> Tensor:
         """Logits of the cumulative distribution at ``v`` of shape (C, 1, K); with ``learn`` False, weights constant."""
         for i in range(self.layers):
-            weights = (getattr(self, f"_{name}{i}", None) for name in ("matrix", "bias", "factor"))
-            matrix, bias, factor = (w if w is None or learn else w.detach() for w in weights)
-            v = torch.matmul(F.softplus(matrix), v) + bias
-            if factor is not None:
-                v = v + torch.tanh(factor) * torch.tanh(v)
+            v = torch.matmul(F.softplus(self._weight("matrix", i, learn)), v) + self._weight("bias", i, learn)
+            if i < self.layers - 1:
+                v = v + torch.tanh(self._weight("factor", i, learn)) * torch.tanh(v)
         return v
+
+    def _weight(self, kind: str, layer: int, learn: bool) -> Tensor:
+        weight = self.get_parameter(f"_{kind}{layer}")
+        return weight if learn else weight.detach()
 
     def probability(self, v: Tensor) -> Tensor:
         """Mass of the unit interval round ``v`` of shape (C, 1, K)."""
@@ -176,7 +178,7 @@ class FactorizedPrior(TableHolder):
         points = (grid[None] + medians[:, None])[:, None].to(self.quantiles)
         mass = self.probability(points)[:, 0].double().cpu().numpy()
         rows = [row[(grid >= a).numpy() & (grid <= b).numpy()] for row, a, b in zip(mass, low, high, strict=True)]
-        return Tables.from_pmf(rows, np.asarray(low, dtype=np.int32))
+        return Tables.from_pmf(rows, low.tolist())
 
     @property
     def medians(self) -> Tensor:

@@ -31,7 +31,7 @@ class Stream:
 
     Attributes:
         reading: there is no source; ``code`` is given None and returns decoded latents.
-        bits: (module label, part) -> bits of each item of the batch, shape (N,). ``part`` is ``"latent"`` or ``"hyper"``.
+        bits: (module label, part) -> bits of each item of the batch, (N,). ``part`` is ``"latent"`` or ``"hyper"``.
         maps: where ``keep_maps``, module label -> bits of each position, a list of (N, H, W), one a latent.
 
     Args:

@@ -16,7 +16,7 @@ from torchDVC.util.registry import codec_module
 
 @codec_module(reads="refs", encoder_reads="frame", writes="flow aligned", encoder_only=True)
 class SPyNet(nn.Module):
-    """Spatial pyramid network (Ranjan & Black 2017): from coarse to fine, each level corrects the flow of the one above.
+    """Spatial pyramid network (Ranjan & Black 2017): from coarse to fine, each level corrects the flow.
 
     Writes ``flow`` (N, R, 2, H, W) in pixels, from the frame to each reference, and ``aligned`` (N, 3, H, W), the mean
     of the references warped by it, for losses.
