@@ -1,5 +1,5 @@
 # make demo              set up, train a codec for a few minutes, test it and draw its R-D curve beside x264's
-# make demo VIDEO=a.mp4  the same on your own clip
+# make demo VIDEO=a.mp4  the same on your own clip (MINUTES=20 trains for longer)
 # make test              set up and run the tests (make test TESTS="-m 'not slow'" for the quick ones)
 # make lint              ruff and mypy
 # make env               set up only: the environment in .venv, with this checkout installed in place
@@ -9,7 +9,7 @@
 
 PYTHON ?= python3.11
 VENV ?= .venv
-MINUTES ?= 6
+MINUTES ?=
 TESTS ?=
 
 RUN := $(VENV)/bin/python
@@ -18,7 +18,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test lint env clean
 
 demo: $(READY)
-	$(RUN) -m torchDVC.demo --minutes $(MINUTES) $(if $(VIDEO),--video "$(VIDEO)")
+	$(RUN) -m torchDVC.demo $(if $(MINUTES),--minutes $(MINUTES)) $(if $(VIDEO),--video "$(VIDEO)")
 
 test: $(READY)
 	$(RUN) -m pytest $(TESTS)

@@ -178,5 +178,5 @@ def test_changed_requirements_are_installed(make: Make) -> None:
 
 def test_make_demo_passes_a_clip_with_any_name(make: Make) -> None:
     make("env")
-    assert make("demo") == (0, ["-m torchDVC.demo --minutes 6"])
+    assert make("demo") == (0, ["-m torchDVC.demo"])
     assert make("demo", "VIDEO=my clip.mp4", "MINUTES=2") == (0, ["-m torchDVC.demo --minutes 2 --video my clip.mp4"])

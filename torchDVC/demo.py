@@ -1,0 +1,218 @@
+"""A learned codec in a few minutes: ``make demo``, or ``python -m torchDVC.demo`` in a checkout.
+
+It has no training or testing code of its own. It writes short versions of the shipped configuration and runs the
+project's commands on them, each shown as a user would type it: train the baseline in its stages, adapt it to other
+Lagrangians, test all of them, measure x264 on the same frames, draw the curves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import csv
+import io
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from torchDVC.util.errors import LCPError, run_command
+from torchDVC.util.files import write_text
+from torchDVC.util.report import CONFIGS
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = "baseline.csv"
+
+BASE_LMDA = 512
+OTHER_LMDAS = (128, 2048)
+ADAPTING = 0.12
+"""Share of the training time in which one other Lagrangian is adapted to."""
+SHARES = {"intra": 0.36, "estimation": 0.08, "motion": 0.12, "compensation": 0.08, "residual": 0.12, "joint": 0.16,
+          "reconstructed": 0.05, "through_time": 0.03}
+"""Each stage's share of the time that the base takes."""
+ADAPTED = {"intra": 0.5, "joint": 0.5}
+"""The stages of `SHARES` that adapt the base to another Lagrangian, and their shares of that time."""
+STAGE = {"epochs": "1", "batch_size": "4", "lr": "5e-4"}
+"""What every stage has in place of the shipped values: short runs want small batches and high learning rates."""
+PROBE_STEPS = 4
+MINIMUM_STEPS = 4
+MAXIMUM_PATCH = 128
+
+INTRA_PERIOD = 8
+TEST_SEQUENCES = ("clip0", "clip1")
+TEST_FRAMES = 16
+TEST_PIXELS = 6_000_000
+TRAIN_FRAMES = 96
+TRAIN_PIXELS = 200_000_000
+ANCHOR = "x264:veryfast"
+ANCHOR_QUALITIES = (28, 34, 40, 46)
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What to train and test on: values for the cfg keys ``data``, ``frames`` and ``patch_size``, and test sets."""
+
+    data: str = "procedural"
+    test_sets: tuple[str, ...] = ("procedural",)
+    test_sequences: tuple[str, ...] = TEST_SEQUENCES
+    frames: int = TEST_FRAMES
+    patch_size: int = MAXIMUM_PATCH
+
+
+def own_clips(video: Path, folder: Path) -> Clips:
+    """Cut a video into ``test.y4m``, its first frames, and ``train.y4m``, the next ones (all, if it is short)."""
+    from torchDVC.dataset.video import open_video, open_writer
+
+    reader = open_video(video)
+    width, height = reader.info.width, reader.info.height
+    tested = max(3, min(TEST_FRAMES, TEST_PIXELS // (width * height)))
+    trained = max(TEST_FRAMES, min(TRAIN_FRAMES, TRAIN_PIXELS // (width * height)))
+    frames = list(islice(reader, tested + trained))
+    parts = {"test": frames[:tested], "train": frames[tested:] if len(frames) >= 2 * tested else frames}
+    for name, part in parts.items():
+        with open_writer(folder / f"{name}.y4m", reader.info) as writer:
+            for frame in part:
+                writer.write(frame)
+    patch = max(32, min(MAXIMUM_PATCH, *(side // 32 * 32 for side in (width, height))))
+    return Clips(str(folder / "train.y4m"), (str(folder / "test.y4m"),), (), len(parts["test"]), patch)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One run of the demo.
+
+    Args:
+        out: folder of everything it writes.
+        minutes: how long training takes; testing takes a little more.
+        clips: what to train and test on.
+    """
+
+    out: Path
+    minutes: float
+    clips: Clips
+    started: float = field(default_factory=time.monotonic)
+
+    def run(self) -> Path:
+        """Train, test, compare and draw; returns the figure's path."""
+        seconds = self._seconds_per_step()
+        budget = self.minutes * 60 - (time.monotonic() - self.started)
+        adapting = budget * ADAPTING
+        base = steps(SHARES, seconds, budget - adapting * len(OTHER_LMDAS))
+        self._train(BASE_LMDA, self._train_cfg("train", base))
+        adapt = self._train_cfg("adapt", steps(ADAPTED, seconds, adapting))
+        for lmda in OTHER_LMDAS:
+            self._train(lmda, adapt, "--restore", "load", "--checkpoint", str(self.checkpoint(BASE_LMDA)))
+        for lmda in sorted((BASE_LMDA, *OTHER_LMDAS)):
+            self._test(lmda)
+        self._anchor()
+        return self._draw()
+
+    def checkpoint(self, lmda: float) -> Path:
+        """The last checkpoint of a Lagrangian's run."""
+        return self.out / "train" / f"{lmda}" / "checkpoints" / "last.safetensors"
+
+    def _seconds_per_step(self) -> dict[str, float]:
+        """What a step of each stage takes on this machine, by running a few."""
+        cfg = self._train_cfg("probe", dict.fromkeys(SHARES, PROBE_STEPS))
+        self._train("probe", cfg, "--per_save", "1000")
+        with open(self.out / "train" / "probe" / "metrics.csv", newline="") as file:
+            ends = {row["stage"]: float(row["seconds"]) for row in csv.DictReader(file) if row["loss"]}
+        starts = [0.0, *ends.values()]
+        return {stage: (end - start) / PROBE_STEPS for (stage, end), start in zip(ends.items(), starts, strict=False)}
+
+    def _train_cfg(self, name: str, stages: Mapping[str, int]) -> Path:
+        """The shipped stages named in ``stages``, each with so many steps."""
+        patch = {"patch_size": str(self.clips.patch_size), "data": self.clips.data}
+        sections = {name: {**STAGE, **patch, "steps": str(count)} for name, count in stages.items()}
+        return write_cfg(CONFIGS / "train" / "baseline" / "scratch.cfg", self.out / f"{name}.cfg", {}, sections)
+
+    def _train(self, lmda: float | str, cfg: Path, *flags: str) -> None:
+        given = BASE_LMDA if isinstance(lmda, str) else lmda
+        run("-m", "torchDVC.trainer", *self._flags(given, cfg), "--save_dir", self.out / "train" / f"{lmda}",
+            "--no_sanity", "--per_val", "1000", *flags)
+
+    def _test(self, lmda: float) -> None:
+        header = {"frames": str(self.clips.frames)}
+        cfg = write_cfg(CONFIGS / "test" / "baseline.cfg", self.out / "test.cfg", header, {"baseline": {}})
+        run("-m", "torchDVC.tester", *self._flags(lmda, cfg), "--experiment_name", "baseline",
+            "--save_dir", self.out / "results" / f"baseline_{lmda}",
+            "--restore", "load", "--checkpoint", self.checkpoint(lmda))
+
+    def _flags(self, lmda: float, cfg: Path) -> list[object]:
+        """The flags of both trainer and tester."""
+        sequences = ["--test_seqs", *self.clips.test_sequences] if self.clips.test_sequences else []
+        return ["--lmda", lmda, "--intra_period", INTRA_PERIOD, "--gop_size", 1, "--model_config", MODEL,
+                "--run_config", cfg, "--no_comet", "--test_datasets", *self.clips.test_sets, *sequences]
+
+    def _anchor(self) -> None:
+        sequences = ["--seqs", *self.clips.test_sequences] if self.clips.test_sequences else []
+        run("-m", "torchDVC.analysis.anchors", "--datasets", *self.clips.test_sets, *sequences,
+            "--codecs", ANCHOR, "--qualities", *ANCHOR_QUALITIES, "--frames", self.clips.frames,
+            "--intra_period", INTRA_PERIOD, "--save_dir", self.out / "results" / "x264")
+
+    def _draw(self) -> Path:
+        figure = self.out / "rd.png"
+        names = [*(f"baseline_{lmda}" for lmda in (BASE_LMDA, *OTHER_LMDAS)), "x264"]
+        run(ROOT / "plots" / "plot.py", *(self.out / "results" / name / "rd.csv" for name in names), "--out", figure)
+        return figure
+
+
+def steps(shares: Mapping[str, float], seconds: Mapping[str, float], budget: float) -> dict[str, int]:
+    """Steps of each stage that fill its share of ``budget`` seconds, at least `MINIMUM_STEPS`."""
+    return {stage: max(MINIMUM_STEPS, int(share * budget / seconds[stage])) for stage, share in shares.items()}
+
+
+def write_cfg(shipped: Path, path: Path, header: Mapping[str, str], stages: Mapping[str, Mapping[str, str]]) -> Path:
+    """Write a shipped cfg with other values in its header, and of its stages only ``stages``, with these values."""
+    cfg = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#",))
+    cfg.optionxform = str  # type: ignore[assignment,method-assign]
+    cfg.read(shipped, encoding="utf-8")
+    cfg["header"].update(header)
+    for section in cfg.sections()[1:]:
+        name = section.removeprefix("process:").strip()
+        if name in stages:
+            cfg[section].update(stages[name])
+        else:
+            del cfg[section]
+    text = io.StringIO()
+    cfg.write(text)
+    write_text(path, text.getvalue())
+    return path
+
+
+def run(*arguments: object) -> None:
+    """Show a Python command line and run it; raises `LCPError` when it fails, having said why itself."""
+    words = [str(argument) for argument in arguments]
+    print(f"\n$ python {shlex.join(words)}", flush=True)
+    code = subprocess.run([sys.executable, *words], check=False).returncode
+    if code:
+        raise LCPError(f"the demo stops: this command ended with exit code {code}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m torchDVC.demo", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--video", type=Path, metavar="FILE", help="your own clip; default: embedded clips")
+    parser.add_argument("--minutes", type=float, default=5, metavar="M", help="training time (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="default: %(default)s")
+    args = parser.parse_args(argv)
+    return run_command(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    if not (ROOT / "plots" / "plot.py").is_file():
+        raise LCPError(f"{ROOT}: no plots/plot.py here; expected the demo to run in a checkout")
+    clips = own_clips(args.video, args.out) if args.video else Clips()
+    demo = Demo(args.out, args.minutes, clips)
+    figure = demo.run()
+    print(f"\nthe R-D curve: {figure}\nits numbers: {args.out / 'results'}/*/rd.csv, with pictures beside them")
+    print(f"the codec: {demo.checkpoint(BASE_LMDA)}")
+    print("Minutes of training make a codec that works; one that wins takes days.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
