@@ -31,7 +31,7 @@ def make_optimizer(codec: Codec, config: TrainConfig) -> torch.optim.Optimizer:
     ]
     groups.append({"name": AUX, "params": [p for n, p in codec.named_parameters() if n.endswith(_QUANTILES)]})
     groups = [group for group in groups if group["params"]]
-    return _OPTIMIZERS[config.optimizer](groups, lr=0.0, weight_decay=config.weight_decay)
+    return _OPTIMIZERS[config.optimizer](groups, lr=0.0, weight_decay=config.weight_decay, fused=True)
 
 
 def _named(codec: Codec, module: str) -> list[tuple[str, nn.Parameter]]:
