@@ -31,8 +31,8 @@ SIZE = (128, 128)
 _FREE_OPERATIONS = """
     abs add bitwise_and bitwise_or bucketize cat ceil clamp clamp_min clamp_max clone cos detach div eq erfc exp exp2
     floor floor_divide ge gt index le leaky_relu log log2 logical_and logical_not logical_or lt max maximum mean min
-    minimum mul ne neg pow reciprocal relu remainder round rsqrt rsub sigmoid sign silu sin softplus sqrt square sub sum
-    tanh tensor where _softmax amax amin argmax argmin avg_pool2d max_pool2d_with_indices
+    minimum mul nan_to_num ne neg pow reciprocal relu remainder round rsqrt rsub sigmoid sign silu sin softplus sqrt
+    square sub sum tanh tensor where _softmax amax amin argmax argmin avg_pool2d max_pool2d_with_indices
     alias arange as_strided bernoulli contiguous copy empty empty_like empty_strided expand fill flip full full_like
     gather im2col index_select lift_fresh linspace masked_fill narrow new_empty new_empty_strided new_full new_ones
     new_zeros ones ones_like permute pixel_shuffle pixel_unshuffle rand_like reflection_pad2d repeat repeat_interleave

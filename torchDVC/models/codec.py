@@ -89,6 +89,7 @@ class Codec(nn.Module):
                 continue
             with stream.labelled(spec.label):
                 state.update(self.get_submodule(spec.name)(state, stream))
+        stream.end()
         return {key: _crop(x, state, size) for key, x in state.items() if key not in given}
 
     def _initial_state(

@@ -1,9 +1,11 @@
-"""Coding a whole sequence, of any length in constant memory: the same loop encodes and decodes."""
+"""Coding a whole sequence, of any length in constant memory: one loop encodes and decodes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,73 +15,122 @@ from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.models.codec import Codec, CodedPicture, Reference, mode_of
 from torchDVC.modules.entropy.streams import Stream
 from torchDVC.util.configuration import Modes
+from torchDVC.util.errors import BitstreamError
+
+Item = TypeVar("Item")
 
 
 class DecodedPictureBuffer:
     """Pictures (and whatever modules keep of them) that frames still to come may refer to.
 
-    After a GOP only its last frame can be referred to, so the buffer holds at most one GOP.
+    Frames come in the order of `torchDVC.coding_structure`: B frames from left to right within each level, so nothing
+    before a frame's first reference is referred to again, and nothing before the last I or P frame.
     """
 
     def __init__(self) -> None:
         self._entries: dict[int, Reference] = {}
+        self._anchor = -1
 
-    def add(self, index: int, reference: Reference) -> None:
-        """Keep what later frames may need of frame ``index``."""
-        self._entries[index] = reference
+    def add(self, frame: CodedFrame, reference: Reference) -> None:
+        """Keep what later frames may need of a frame, and forget what none needs any more."""
+        oldest = min(frame.references, default=self._anchor)
+        self._entries = {index: kept for index, kept in self._entries.items() if index >= oldest}
+        self._entries[frame.index] = reference
+        if frame.type != "B":
+            self._anchor = frame.index
 
     def of(self, frame: CodedFrame) -> list[Reference]:
-        """The references of a frame, in its order."""
+        """The references of a frame, in its order. Raises `BitstreamError` where one was never decoded."""
+        for index in frame.references:
+            if index not in self._entries:
+                raise BitstreamError(f"frame {frame.index} refers to frame {index}, which was lost")
         return [self._entries[index] for index in frame.references]
 
-    def keep_only(self, index: int) -> None:
-        """Forget all frames but one."""
-        self._entries = {index: self._entries[index]}
+
+@dataclass(frozen=True)
+class FrameTask:
+    """One frame to code.
+
+    Attributes:
+        frame: its index and references.
+        stream: where its symbols go to or come from.
+        source: (1, 3, H, W), RGB in [0, 1]; None where the stream reads.
+        quality: quality level.
+    """
+
+    frame: CodedFrame
+    stream: Stream
+    source: Tensor | None = None
+    quality: int = 0
 
 
-def code_sequence(
-    codec: Codec, modes: Modes, structure: CodingStructure, size: tuple[int, int],
-    new_stream: Callable[[CodedFrame], Stream], *,
-    sources: Iterable[Tensor] | None = None, frames: int | None = None, quality: int = 0,
+def code_frames(
+    codec: Codec, modes: Modes, size: tuple[int, int], tasks: Iterable[FrameTask],
+    lost: Callable[[CodedFrame, BitstreamError], None] | None = None,
 ) -> Iterator[CodedPicture]:
-    """Encode or decode a sequence, frame by frame in coding order.
+    """Encode or decode frames one after another.
 
     Args:
         codec: in eval mode, on its device.
         modes: the mode string of each frame type.
-        structure: frame types, references and order.
         size: height and width of the pictures.
-        new_stream: gives the stream that a frame is coded with.
-        sources: (1, 3, H, W) pictures in display order, RGB in [0, 1]; None where the streams read.
-        frames: how many frames there are; needed where there are no sources, else it bounds them.
-        quality: quality level.
+        tasks: the frames in coding order.
+        lost: told of frames that cannot be decoded, instead of an error; they are left out.
 
     Yields:
         Every frame once, when it is coded.
     """
-    ahead = None if sources is None else _LookAhead(islice(iter(sources), frames))
-    buffer, start = DecodedPictureBuffer(), -1
-    level = torch.full((1,), quality, dtype=torch.int64, device=codec.lmdas.device)
-    while (last := _last_known(ahead, frames, start + structure.gop_size)) > start:
+    buffer = DecodedPictureBuffer()
+    for task in tasks:
+        try:
+            state = _code(codec, modes, size, task, buffer.of(task.frame))
+        except BitstreamError as error:
+            if lost is None:
+                raise
+            lost(task.frame, error)
+            continue
+        buffer.add(task.frame, codec.reference_of(state))
+        yield CodedPicture(task.frame, task.source, state, task.stream)
+
+
+@torch.no_grad()
+def _code(
+    codec: Codec, modes: Modes, size: tuple[int, int], task: FrameTask, references: list[Reference]
+) -> dict[str, Tensor]:
+    mode = mode_of(modes, task.frame.type)
+    if not mode:
+        raise BitstreamError(f"frame {task.frame.index}: the model codes no {task.frame.type} frames")
+    level = torch.full((1,), task.quality, dtype=torch.int64, device=codec.lmdas.device)
+    return codec.code_frame(mode, size, task.stream, references, frame=task.source, quality=level)
+
+
+def code_sequence(
+    codec: Codec, modes: Modes, structure: CodingStructure, size: tuple[int, int],
+    new_stream: Callable[[CodedFrame], Stream], *, sources: Iterable[Tensor], quality: int = 0,
+) -> Iterator[CodedPicture]:
+    """Encode a sequence, frame by frame in coding order; the length need not be known.
+
+    Args:
+        codec, modes, size: see `code_frames`.
+        structure: frame types, references and order.
+        new_stream: gives the stream that a frame is coded with.
+        sources: (1, 3, H, W) pictures in display order, RGB in [0, 1].
+        quality: quality level.
+    """
+    ahead = _LookAhead(iter(sources))
+    tasks = (
+        FrameTask(frame, new_stream(frame), ahead.take(frame.index), quality) for frame in _order(structure, ahead)
+    )
+    return code_frames(codec, modes, size, tasks)
+
+
+def _order(structure: CodingStructure, ahead: _LookAhead) -> Iterator[CodedFrame]:
+    """The frames of all sources in coding order, with one GOP of look-ahead."""
+    start = -1
+    while (last := ahead.last(start + structure.gop_size)) > start:
         gop = structure.gop(start, last)
-        for frame in gop:
-            source = None if ahead is None else ahead.take(frame.index)
-            stream = new_stream(frame)
-            with torch.no_grad():
-                mode = mode_of(modes, frame.type)
-                state = codec.code_frame(mode, size, stream, buffer.of(frame), frame=source, quality=level)
-            buffer.add(frame.index, codec.reference_of(state))
-            yield CodedPicture(frame, source, state, stream)
+        yield from gop
         start = gop[0].index
-        buffer.keep_only(start)
-
-
-def _last_known(ahead: _LookAhead | None, frames: int | None, wanted: int) -> int:
-    """The last frame known to exist, as far as ``wanted``."""
-    if ahead is not None:
-        return ahead.last(wanted)
-    assert frames is not None
-    return min(wanted, frames - 1)
 
 
 class _LookAhead:
@@ -102,15 +153,16 @@ class _LookAhead:
         return self._waiting.pop(index)
 
 
-def in_display_order(pictures: Iterable[CodedPicture]) -> Iterator[CodedPicture]:
-    """Reorder coded pictures by display index, as early as possible."""
-    waiting: dict[int, CodedPicture] = {}
+def in_display_order(items: Iterable[tuple[int, Item]]) -> Iterator[tuple[int, Item]]:
+    """Reorder (display index, item) pairs, as early as possible; what follows a missing index waits for the end."""
+    waiting: dict[int, Item] = {}
     due = 0
-    for picture in pictures:
-        waiting[picture.frame.index] = picture
+    for index, item in items:
+        waiting[index] = item
         while due in waiting:
-            yield waiting.pop(due)
+            yield due, waiting.pop(due)
             due += 1
+    yield from sorted(waiting.items())
 
 
 def to_tensor(rgb: np.ndarray, device: torch.device) -> Tensor:

@@ -7,7 +7,7 @@ bf16 factors with float32 accumulation) gives the same integers in any order of 
 two, rounding half to even: each elementwise step is exact or correctly rounded, hence the same everywhere.
 
 The network is trained as it runs: rounding passes gradients straight through. It is always the integer network; there
-is no second, floating-point one to export from.
+is no second, floating-point one to export from. A model file stores the integers, and a decoder only uses those.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchDVC.modules.entropy.exact import ExactModule, Integers, expect
 from torchDVC.modules.entropy.streams import round_through
+from torchDVC.util.errors import CheckpointError
 
 EXACT = 2**24
 """float32 represents every integer up to here."""
@@ -30,6 +33,8 @@ ACTIVATION_MAX = 255
 INPUT_MAX = 127
 FRACTION_BITS = 4
 """Activations and outputs count sixteenths."""
+SHIFT_MIN, SHIFT_MAX = -8, 14
+"""Least and most fraction bits of integer weights."""
 
 
 @dataclass
@@ -58,12 +63,13 @@ def _rounded(x: Tensor) -> Tensor:
     return round_through(x) if ARITHMETIC.rounding else x
 
 
-class IntegerConv2d(nn.Module):
+class IntegerConv2d(ExactModule):
     """A convolution of integers with integer weights, stride 1, size kept; the result counts 2^-FRACTION_BITS.
 
     Parameters are real numbers; the weights of each output channel are scaled by the largest power of two for which
     they fit 8 bits and no partial sum can reach 2^24. The sum is a matrix product (a 3x3 convolution may run as
-    Winograd or FFT, which is not exact).
+    Winograd or FFT, which is not exact). Fixed, it has integer ``weight`` (outputs, inputs * k²), ``bias`` (outputs,)
+    and ``shift`` (outputs,), the fraction bits of the weights.
 
     Args:
         inputs, outputs: channels.
@@ -76,6 +82,11 @@ class IntegerConv2d(nn.Module):
         self.kernel_size, self.input_bits = kernel_size, input_bits
         self.weight = nn.Parameter(torch.empty(outputs, inputs * kernel_size**2))
         self.bias = nn.Parameter(torch.zeros(outputs))
+        self.fixed_weight: Tensor | None
+        self.fixed_bias: Tensor
+        self.fixed_factor: Tensor
+        for name in ("weight", "bias", "factor"):
+            self.register_buffer(f"fixed_{name}", None, persistent=False)
         nn.init.kaiming_uniform_(self.weight, a=1.0)
 
     def shifts(self) -> Tensor:
@@ -84,24 +95,48 @@ class IntegerConv2d(nn.Module):
             size = self.weight.abs().to(torch.float64)
             budget = 0.9 * EXACT / ACTIVATION_MAX
             room = torch.minimum(WEIGHT_MAX / size.amax(1), budget / (size.sum(1) + size.shape[1]))
-            return torch.log2(room.clamp(2**-8, 2**14)).floor().to(torch.float32)[:, None]
+            return torch.log2(room.clamp(2.0**SHIFT_MIN, 2.0**SHIFT_MAX)).floor().to(torch.float32)[:, None]
 
-    def integers(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights (outputs, inputs * k²) in [-127, 127], biases (outputs, 1), and the shift of each output channel."""
+    def scaled(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights (outputs, inputs * k²), biases and shifts (outputs, 1): integers in floats, gradients pass."""
         shift = self.shifts()
         weight = _rounded(self.weight * torch.exp2(shift)).clamp(-WEIGHT_MAX, WEIGHT_MAX)
         limit = 0.1 * EXACT
         bias = _rounded(self.bias[:, None] * torch.exp2(shift + self.input_bits)).clamp(-limit, limit)
         return weight, bias, shift
 
+    @torch.no_grad()
+    def work_out(self) -> Integers:
+        weight, bias, shift = (t.cpu().numpy().astype(np.int32) for t in self.scaled())
+        return {"weight": weight, "bias": bias[:, 0], "shift": shift[:, 0]}
+
+    def _use(self, integers: Integers) -> None:
+        outputs = self.weight.shape[0]
+        expect(integers, {"weight": tuple(self.weight.shape), "bias": (outputs,), "shift": (outputs,)})
+        weight, bias, shift = (integers[name].astype(np.int64) for name in ("weight", "bias", "shift"))
+        largest = ACTIVATION_MAX * np.abs(weight).sum(1) + np.abs(bias)
+        in_range = np.abs(weight).max() <= WEIGHT_MAX and SHIFT_MIN <= shift.min() <= shift.max() <= SHIFT_MAX
+        if not in_range or largest.max() >= EXACT:
+            raise CheckpointError(f"integers of a convolution reach {largest.max()}; expected sums below {EXACT}")
+        factor = np.ldexp(1.0, FRACTION_BITS - self.input_bits - shift)
+        for name, array in (("weight", weight), ("bias", bias[:, None]), ("factor", factor[:, None])):
+            fixed = torch.from_numpy(array.astype(np.float32)).to(self.weight.device)
+            self.register_buffer(f"fixed_{name}", fixed, persistent=False)
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) integers to (N, outputs, H, W) integers, not yet clamped; all in float carriers."""
         n, _, height, width = x.shape
-        weight, bias, shift = (t.to(ARITHMETIC.carrier) for t in self.integers())
+        weight, bias, factor = (t.to(ARITHMETIC.carrier) for t in self._operands())
         columns = F.unfold(x.to(ARITHMETIC.carrier), self.kernel_size, padding=self.kernel_size // 2)
-        total = torch.matmul(weight, columns) + bias
-        total = total * torch.exp2(FRACTION_BITS - self.input_bits - shift)
+        total = (torch.matmul(weight, columns) + bias) * factor
         return _rounded(total).reshape(n, -1, height, width)
+
+    def _operands(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights, biases, and the power of two that takes sums to `FRACTION_BITS`."""
+        if self.fixed_weight is not None:
+            return self.fixed_weight, self.fixed_bias, self.fixed_factor
+        weight, bias, shift = self.scaled()
+        return weight, bias, torch.exp2(FRACTION_BITS - self.input_bits - shift)
 
 
 class IntegerSynthesis(nn.Module):

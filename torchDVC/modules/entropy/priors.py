@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchDVC.modules.entropy.exact import ExactModule, Integers, expect
 from torchDVC.modules.entropy.tables import GAUSSIAN_SCALES, Tables, gaussian_tables
 from torchDVC.modules.lower_bound import lower_bound
+from torchDVC.util.errors import CheckpointError
 
 LIKELIHOOD_FLOOR = 1e-9
 
@@ -45,15 +48,18 @@ class Prior(Protocol):
         """Probability of each element of ``v`` (latent minus mean), in (0, 1], of the latent's shape."""
 
 
-class TableHolder(nn.Module):
-    """Base of the modules whose integer tables a model file stores.
+class TableHolder(ExactModule):
+    """Base of the modules that have integer tables.
 
-    Tables are built from the present weights when first asked for, and anew after the weights changed; those of a model
-    file stay, whatever the weights.
+    Tables are built from the present weights when first asked for, and anew after the weights changed; fixed ones stay.
+
+    Args:
+        rows: how many rows the tables have.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rows: int) -> None:
         super().__init__()
+        self.rows = rows
         self._built: tuple[object, Tables] | None = None
         self._given: Tables | None = None
 
@@ -61,8 +67,13 @@ class TableHolder(nn.Module):
         """Integer tables for the present weights."""
         raise NotImplementedError
 
-    def set_tables(self, tables: Tables) -> None:
-        """Use these tables from now on (those of a model file)."""
+    def work_out(self) -> Integers:
+        return self.tables.to_arrays()
+
+    def _use(self, integers: Integers) -> None:
+        tables = Tables.from_arrays(integers)
+        if tables.rows != self.rows:
+            raise CheckpointError(f"frequency tables have {tables.rows} rows; expected {self.rows}")
         self._given = tables
 
     @property
@@ -81,6 +92,9 @@ _gaussian_tables = lru_cache(maxsize=1)(gaussian_tables)
 
 class GaussianTables(TableHolder):
     """The tables of zero-mean Gaussians with log-spaced scales."""
+
+    def __init__(self) -> None:
+        super().__init__(len(GAUSSIAN_SCALES))
 
     def build_tables(self) -> Tables:
         return _gaussian_tables()
@@ -131,8 +145,10 @@ class FactorizedPrior(TableHolder):
     def __init__(
         self, channels: int, filters: tuple[int, ...] = (3, 3, 3, 3), init_scale: float = 10.0, tail_mass: float = 1e-9
     ) -> None:
-        super().__init__()
+        super().__init__(channels)
         self.channels, self.tail_mass, self.layers = channels, tail_mass, len(filters) + 1
+        self.fixed_medians: Tensor | None
+        self.register_buffer("fixed_medians", None, persistent=False)
         widths = (1, *filters, 1)
         scale = init_scale ** (1 / self.layers)
         for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
@@ -183,7 +199,19 @@ class FactorizedPrior(TableHolder):
     @property
     def medians(self) -> Tensor:
         """(1, C, 1, 1), multiples of 1/16, so that every device subtracts the same; constant in training."""
+        if self.fixed_medians is not None:
+            return self.fixed_medians
         return (self.quantiles[:, 0, 1].detach() * 16).round().div(16).reshape(1, -1, 1, 1)
+
+    def work_out(self) -> Integers:
+        medians = (self.medians * 16).flatten().cpu().numpy().astype(np.int32)
+        return {**super().work_out(), "medians": medians}
+
+    def _use(self, integers: Integers) -> None:
+        expect(integers, {"medians": (self.channels,)})
+        medians = torch.from_numpy(integers["medians"].astype(np.float32) / 16).reshape(1, -1, 1, 1)
+        super()._use(integers)
+        self.register_buffer("fixed_medians", medians.to(self.quantiles.device), persistent=False)
 
     def over(self, batch: int, height: int, width: int) -> ChannelPrior:
         """The prior of a latent of shape (batch, C, height, width)."""

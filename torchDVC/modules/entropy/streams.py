@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from torchDVC.modules.entropy.coder import Decoder, Encoder
 from torchDVC.modules.entropy.priors import Prior
 from torchDVC.modules.entropy.tables import Tables
 
@@ -68,6 +69,9 @@ class Stream:
         """
         raise NotImplementedError
 
+    def end(self) -> None:
+        """Called when a frame is complete."""
+
     def rates(self) -> dict[str, Tensor]:
         """Bits of each module label, shape (N,), all parts together."""
         total: dict[str, Tensor] = {}
@@ -104,7 +108,7 @@ class SymbolStream(Stream):
     """Base of the streams that code integers with integer tables; bits are those of the tables."""
 
     def code(self, y: Tensor | None, prior: Prior) -> Tensor:
-        symbols = None if y is None else (y.float() - prior.mean).round().to(torch.int32)
+        symbols = None if y is None else _to_symbols(y.float() - prior.mean)
         symbols = self._transfer(symbols, prior.rows, prior.tables)
         self._book(prior.tables.bits(symbols, prior.rows), prior.part)
         return symbols + prior.mean
@@ -112,6 +116,15 @@ class SymbolStream(Stream):
     def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
         """Take symbols to the other side: return what the decoder has."""
         raise NotImplementedError
+
+
+SYMBOL_MAX = 2**20
+"""Largest symbol that an encoder uses: far beyond any latent, and exact in float32 together with a mean."""
+
+
+def _to_symbols(v: Tensor) -> Tensor:
+    """The nearest integers in int32; what is not a number counts as 0."""
+    return v.nan_to_num(0.0).round().clamp(-SYMBOL_MAX, SYMBOL_MAX).to(torch.int32)
 
 
 class EstimatingStream(SymbolStream):
@@ -129,3 +142,42 @@ class DryStream(SymbolStream):
 
     def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
         return torch.zeros_like(rows)
+
+
+class WritingStream(SymbolStream):
+    """Codes symbols into the payload of one frame. `docs/bitstream.md` gives the order of latents within it."""
+
+    def __init__(self, batch: int = 1, *, keep_maps: bool = False) -> None:
+        super().__init__(batch, keep_maps=keep_maps)
+        self._encoder = Encoder()
+
+    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
+        assert symbols is not None
+        self._encoder.put(symbols.cpu().numpy(), rows.cpu().numpy(), tables)
+        return symbols
+
+    def payload(self) -> bytes:
+        """Everything coded so far."""
+        return self._encoder.finish()
+
+
+class ReadingStream(SymbolStream):
+    """Decodes the symbols of one frame.
+
+    Args:
+        payload: what `WritingStream.payload` gave, or any bytes: damage raises `BitstreamError` and nothing else.
+        name: what messages call it.
+    """
+
+    reading = True
+
+    def __init__(self, payload: bytes, name: str = "frame", *, batch: int = 1) -> None:
+        super().__init__(batch)
+        self._decoder = Decoder(payload, name)
+
+    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
+        return torch.from_numpy(self._decoder.get(rows.cpu().numpy(), tables)).to(rows.device)
+
+    def end(self) -> None:
+        """Check that the payload held nothing more; raises `BitstreamError` where it did."""
+        self._decoder.finish()
