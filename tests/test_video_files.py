@@ -248,14 +248,14 @@ def test_two_iterations_at_once_do_not_disturb_each_other(clip_folder: Path) -> 
 
 @pytest.mark.parametrize("suffix", [".y4m", ".mp4"])
 def test_reading_takes_constant_memory(tmp_path: Path, suffix: str) -> None:
-    write(tmp_path / f"a{suffix}", random_frames(320, 240, 40))
-    frame_bytes = 320 * 240 * 3 // 2
+    write(tmp_path / f"a{suffix}", random_frames(160, 120, 30))
+    frame_bytes = 160 * 120 * 3 // 2
     tracemalloc.start()
     count = sum(1 for _ in open_video(tmp_path / f"a{suffix}"))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert count == 40
-    assert peak < 6 * frame_bytes + 200_000
+    assert count == 30
+    assert peak < 6 * frame_bytes + 100_000
 
 
 def test_real_clips(real_clips: Path) -> None:
@@ -426,6 +426,22 @@ def test_an_mp4_cut_short_behind_its_index_is_found(tmp_path: Path) -> None:
     cut_short(tmp_path / "whole.mp4", tmp_path / "cut.mp4", 0.6)
     with pytest.raises(DataError, match=r"cut\.mp4: cut short, \d+ of 30 frames are there"):
         open_video(tmp_path / "cut.mp4")
+
+
+@pytest.mark.parametrize("name", ["a.y4m", "a.yuv", "a.mp4", "a"])
+def test_a_clip_without_frames_is_not_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=f"{name}: no frames to write"), open_writer(tmp_path / name, VideoInfo(8, 8)):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_x264_cannot_write_is_said(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DataError, match=r"a\.mp4: x264 cannot write 20000x2 at 30 frames/s"),
+        open_writer(tmp_path / "a.mp4", VideoInfo(20000, 2)) as writer,
+    ):
+        writer.write(Frame(rgb=np.zeros((3, 2, 20000), np.uint8)))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_clip_cannot_be_written_in_an_unknown_form(tmp_path: Path) -> None:

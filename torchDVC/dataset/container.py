@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange
 
-from torchDVC.dataset.frame import Frame, ReadOptions, VideoReader, VideoWriter
+from torchDVC.dataset.frame import Frame, ReadOptions, VideoInfo, VideoReader, VideoWriter
 from torchDVC.util.colour import Plane
 from torchDVC.util.errors import DataError
 
@@ -34,7 +34,7 @@ class ContainerReader(VideoReader):
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path = path
-        with self._errors("cannot be read as video"), av.open(str(path)) as container:
+        with _reading(path, "cannot be read as video"), av.open(str(path)) as container:
             if not container.streams.video:
                 raise DataError(f"{path}: holds no video; give a file with a video stream")
             stream = container.streams.video[0]
@@ -53,7 +53,7 @@ class ContainerReader(VideoReader):
     def __iter__(self) -> Iterator[Frame]:
         assert self.info.frames is not None
         count = 0
-        with self._errors("is damaged or cut short"), av.open(str(self.path)) as container:
+        with _reading(self.path, "is damaged or cut short"), av.open(str(self.path)) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             for decoded in container.decode(stream):
@@ -99,14 +99,6 @@ class ContainerReader(VideoReader):
         y, u, v = (_plane(plane) for plane in decoded.planes)
         return Frame(yuv=(y, u, v), matrix=self.info.matrix, value_range=self.info.range)
 
-    @contextlib.contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except av.error.FFmpegError as error:
-            reason = str(error.strerror or error).lower()
-            raise DataError(f"{self.path}: {what} ({reason}); make the file again or convert it with ffmpeg") from error
-
 
 class Mp4Writer(VideoWriter):
     """Writes an mp4 file with x264 at a constant quality of `CRF`, tagged with the clip's matrix and range.
@@ -134,15 +126,40 @@ class Mp4Writer(VideoWriter):
             rows[:, : target.width] = plane[: target.height, : target.width]
             target.update(rows.tobytes())
         picture.pts, picture.time_base = self.written, 1 / self.info.fps
-        self._container.mux(self._stream.encode(picture))
+        with _writing(self.path, self.info):
+            self._container.mux(self._stream.encode(picture))
 
     def _finish(self) -> None:
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
+        with _writing(self.path, self.info):
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
 
     def _release(self) -> None:
         with contextlib.suppress(av.error.FFmpegError):
             self._container.close()
+
+
+@contextlib.contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Report FFmpeg's errors as one line that says ``what`` is wrong with the file."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        reason = str(error.strerror or error).lower()
+        raise DataError(f"{path}: {what} ({reason}); make the file again or convert it with ffmpeg") from error
+
+
+@contextlib.contextmanager
+def _writing(path: Path, info: VideoInfo) -> Iterator[None]:
+    """Report FFmpeg's errors as one line, and those of the operating system (a full disk) as its own."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        clip = f"{info.width}x{info.height} at {info.fps} frames/s"
+        reason = str(error.strerror).lower()
+        raise DataError(f"{path}: x264 cannot write {clip} ({reason}); write a .y4m instead") from error
 
 
 def _plane(plane: VideoPlane) -> Plane:

@@ -177,7 +177,12 @@ class VideoWriter(ABC):
 
     def __post_init__(self) -> None:
         self._atomic = self._destination()
-        self._open(self._atomic.__enter__())
+        temporary = self._atomic.__enter__()
+        try:
+            self._open(temporary)
+        except BaseException as error:
+            self._atomic.__exit__(type(error), error, error.__traceback__)
+            raise
 
     def _destination(self) -> AbstractContextManager[Path]:
         """What yields a temporary path and moves it to ``path`` when left without an error."""
@@ -208,8 +213,10 @@ class VideoWriter(ABC):
         self.written += 1
 
     def close(self) -> None:
-        """Finish the file and give it its name."""
+        """Finish the file and give it its name; a clip without frames is not written."""
         try:
+            if not self.written:
+                raise DataError(f"{self.path}: no frames to write")
             self._finish()
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)

