@@ -1,0 +1,260 @@
+"""The elements of the container: header fields, variable-length integers, packet order. See `docs/bitstream.md`."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, BinaryIO
+
+from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.util.errors import BitstreamError
+
+MAGIC = b"\x89LCP"
+VERSION = 1
+SYNC = b"\xf5LCI"
+"""Stands in every I packet, so that reading can start again there after damage."""
+FOOTER = b"LCPE"
+TYPES = "IPB"
+INDEX = len(TYPES)
+"""Packet type after those of frames: the index of I packets, which ends the packets."""
+MARKER, MARKER_MASK, QUALITY_FLAG, TYPE_MASK = 0xA0, 0xF8, 0x04, 0x03
+"""First byte of a packet: the marker in its upper five bits, then whether a quality follows, then the type."""
+HASH_BYTES = 16
+MAX_FRAMES = 2**31 - 1
+MAX_PIXELS = 2**26
+
+
+class CutOff(BitstreamError):
+    """The data end within a packet."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """An unsigned, big-endian integer of the header and its range; ``names`` gives its values their meaning, if any."""
+
+    name: str
+    size: int
+    low: int
+    high: int
+    names: tuple[str, ...] = ()
+
+    def to_bytes(self, value: Any) -> bytes:
+        """A value as it stands in the file; raises ValueError if it is not allowed."""
+        if self.names and value not in self.names:
+            raise ValueError(f"{self.name} is '{value}'; expected {' or '.join(self.names)}")
+        number = self.names.index(value) if self.names else value
+        return self._checked(number).to_bytes(self.size, "big")
+
+    def from_bytes(self, data: bytes) -> Any:
+        """The value that stands in the file; raises ValueError if it is not allowed."""
+        number = self._checked(int.from_bytes(data, "big"))
+        return self.names[number] if self.names else number
+
+    def _checked(self, number: int) -> int:
+        if not self.low <= number <= self.high:
+            raise ValueError(f"{self.name} is {number}; expected {self.low} to {self.high}")
+        return number
+
+
+HEADER_FIELDS = (
+    Field("version", 1, VERSION, VERSION),
+    Field("width", 2, 1, 16384),
+    Field("height", 2, 1, 16384),
+    Field("frames", 4, 0, MAX_FRAMES),
+    Field("fps_numerator", 4, 1, 2**32 - 1),
+    Field("fps_denominator", 4, 1, 2**32 - 1),
+    Field("matrix", 1, 0, 1, ("bt601", "bt709")),
+    Field("range", 1, 0, 1, ("limited", "full")),
+    Field("intra_period", 2, 0, 2**16 - 1),
+    Field("log2_gop_size", 1, 0, 7),
+    Field("quality", 1, 0, 255),
+)
+HEADER_BYTES = len(MAGIC) + sum(field.size for field in HEADER_FIELDS) + HASH_BYTES + 4
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a stream says about itself.
+
+    width, height: of the pictures in pixels; frames: how many, None while that is not known (an unfinished file).
+    fps: frames a second; matrix ("bt601", "bt709") and range ("limited", "full"): the YUV that the pictures came from.
+    intra_period, gop_size: coding structure, see `torchDVC.coding_structure`; quality: index of packets that say none.
+    model: the first 16 bytes of the model's SHA-256.
+    """
+
+    width: int
+    height: int
+    frames: int | None
+    fps: Fraction
+    matrix: str
+    range: str
+    intra_period: int
+    gop_size: int
+    quality: int
+    model: bytes
+
+    @property
+    def max_payload(self) -> int:
+        """No packet's payload is longer than this many bytes."""
+        return 65536 + 8 * self.width * self.height
+
+    def to_bytes(self) -> bytes:
+        """The header as it stands in a file; raises ValueError if a value is out of range."""
+        values = {
+            "version": VERSION,
+            "frames": self.frames or 0,
+            "fps_numerator": self.fps.numerator,
+            "fps_denominator": self.fps.denominator,
+            "log2_gop_size": self.gop_size.bit_length() - 1,
+        }
+        if self.gop_size < 1 or self.gop_size & (self.gop_size - 1):
+            raise ValueError(f"gop_size is {self.gop_size}; expected a power of two")
+        if len(self.model) != HASH_BYTES:
+            raise ValueError(f"model is {len(self.model)} bytes; expected {HASH_BYTES}")
+        _check_pixels(self.width, self.height)
+        fields = (field.to_bytes(values.get(field.name, getattr(self, field.name, None))) for field in HEADER_FIELDS)
+        data = MAGIC + b"".join(fields) + self.model
+        return data + zlib.crc32(data).to_bytes(4, "big")
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Header:
+        """Read a header; raises ValueError that says what is wrong."""
+        _check_foreign(data)
+        values = {}
+        at = len(MAGIC)
+        for field in HEADER_FIELDS:
+            values[field.name] = field.from_bytes(data[at : at + field.size])
+            at += field.size
+        _check_pixels(values["width"], values["height"])
+        del values["version"]
+        return cls(
+            frames=values.pop("frames") or None,
+            fps=Fraction(values.pop("fps_numerator"), values.pop("fps_denominator")),
+            gop_size=1 << values.pop("log2_gop_size"),
+            model=data[at : at + HASH_BYTES],
+            **values,
+        )
+
+
+def _check_foreign(data: bytes) -> None:
+    """Raise ValueError unless these are the intact bytes of a header of this version."""
+    if data[: len(MAGIC)] != MAGIC:
+        raise ValueError("not an .lcp file")
+    if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
+        raise ValueError(f"an .lcp file of version {data[len(MAGIC)]}; this program reads version {VERSION}")
+    if len(data) < HEADER_BYTES:
+        raise ValueError("the header is cut off")
+    if zlib.crc32(data[: HEADER_BYTES - 4]) != int.from_bytes(data[HEADER_BYTES - 4 : HEADER_BYTES], "big"):
+        raise ValueError("the header is damaged (wrong checksum)")
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"pictures of {width}x{height}; expected at most {MAX_PIXELS} pixels")
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in the coding order a packet stands, and so which frame it may hold.
+
+    coding_index: packets before this one; anchor: display index of the last I or P frame, -1 before the first.
+    pending: the B frames that this GOP still lacks, in coding order.
+    """
+
+    gop_size: int
+    coding_index: int = 0
+    anchor: int = -1
+    pending: tuple[CodedFrame, ...] = ()
+
+    def take(self, kind: str, advance: int) -> tuple[CodedFrame, Position]:
+        """The frame of type ``kind`` that stands here, and the position after it.
+
+        advance: of an I or P frame, how many frames it lies after the last one; B frames follow from the GOP.
+        Raises ValueError if no such frame can stand here.
+        """
+        if (kind == "B") != bool(self.pending):
+            raise ValueError(f"{kind} frame where {self.pending[0] if self.pending else 'an I or P frame'} should be")
+        gop = list(self.pending) or self._gop(advance)
+        frame = CodedFrame(gop[0].index, (self.anchor,)) if kind == "P" else gop[0]
+        if kind == "I":
+            frame = CodedFrame(frame.index)
+        elif min(frame.references) < 0:
+            raise ValueError("P frame where the first I frame should be")
+        anchor = self.anchor if kind == "B" else frame.index
+        return frame, Position(self.gop_size, self.coding_index + 1, anchor, tuple(gop[1:]))
+
+    def _gop(self, advance: int) -> list[CodedFrame]:
+        end = self.anchor + advance
+        gop = CodingStructure(0, self.gop_size).gop(self.anchor, end) if self.anchor >= -1 and advance > 0 else []
+        if not gop or gop[0].index != end or end >= MAX_FRAMES:
+            raise ValueError(f"impossible GOP: frame {end} after frame {self.anchor}")
+        return gop
+
+    def precedes(self, coding_index: int, display_index: int) -> bool:
+        """Whether a packet with these indexes can come here or later."""
+        return coding_index >= self.coding_index and display_index > self.anchor
+
+
+def varint(value: int) -> bytes:
+    """A non-negative integer in groups of 7 bits, lowest first; the upper bit of a byte says that more follow."""
+    data = bytearray()
+    while value >= 0x80:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    data.append(value)
+    return bytes(data)
+
+
+class Input:
+    """Reads the fields of one packet; each length is checked against what is left before anything is read.
+
+    file: where to read; left: bytes that it still has; name: what error messages begin with.
+    Attributes: ``left``, ``taken`` (bytes read so far), ``crc`` (their CRC-32).
+    """
+
+    def __init__(self, file: BinaryIO, left: int, name: str) -> None:
+        self._file, self.left, self._name = file, left, name
+        self.taken = 0
+        self.crc = 0
+
+    def error(self, what: object) -> BitstreamError:
+        """An error that names the packet."""
+        return BitstreamError(f"{self._name}: {what}")
+
+    def take(self, count: int) -> bytes:
+        """The next bytes, which also go into the checksum; raises CutOff if there are fewer."""
+        data = self._file.read(count) if count <= self.left else b""
+        if len(data) < count:
+            raise CutOff(f"{self._name}: cut off")
+        self.left -= count
+        self.taken += count
+        self.crc = zlib.crc32(data, self.crc)
+        return data
+
+    def byte(self) -> int:
+        """The next byte."""
+        return self.take(1)[0]
+
+    def varint(self, what: str, high: int) -> int:
+        """A variable-length integer; raises BitstreamError if it is above ``high``."""
+        value = shift = 0
+        while True:
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if value > high or shift > 63:
+                raise self.error(f"{what} beyond {high}")
+            if byte < 0x80:
+                return value
+
+    def check(self, coding_index: int) -> None:
+        """Read the checksum of all that was taken and of the packet's number; raises BitstreamError if it differs."""
+        expected = checksum(self.crc, coding_index)
+        if self.take(len(expected)) != expected:
+            raise self.error("damaged (wrong checksum)")
+
+
+def checksum(crc: int, coding_index: int) -> bytes:
+    """The end of a packet: the CRC-32 of its bytes, carried on over its number in four bytes."""
+    return zlib.crc32(coding_index.to_bytes(4, "big"), crc).to_bytes(4, "big")
