@@ -449,6 +449,10 @@ def test_vimeo_needs_its_septuplets(vimeo: Path) -> None:
     (vimeo / "sep_trainlist.txt").write_text("00001/0001\n00009/0001\n")
     with pytest.raises(DataError, match=r"00009/0001: named in .*sep_trainlist.txt but not there"):
         training_set("vimeo90k", frames=2, patch_size=16, seed=0)
+    (vimeo / "sep_trainlist.txt").write_text("00001/0002\n")
+    (vimeo / "sequences" / "00001" / "0002" / "im4.png").unlink()
+    with pytest.raises(DataError, match="00001/0002: has 6 frames instead of 7"):
+        training_set("vimeo90k", frames=2, patch_size=16, seed=0)
     (vimeo / "sep_trainlist.txt").write_text("")
     with pytest.raises(DataError, match="names no septuplets"):
         training_set("vimeo90k", frames=2, patch_size=16, seed=0)

@@ -29,9 +29,10 @@ SEPTUPLET = 7
 
 @dataclass(frozen=True)
 class FileClip:
-    """A clip in a file or a folder of pictures."""
+    """A clip in a file or a folder of pictures, which must be ``frames`` long where that is given."""
 
     path: Path
+    frames: int | None = None
 
     @property
     def key(self) -> str:
@@ -47,7 +48,10 @@ class FileClip:
 
     def decode(self) -> Iterator[Plane]:
         """Its frames."""
-        return (frame.rgb for frame in open_video(self.path))
+        reader = open_video(self.path)
+        if self.frames not in (None, reader.info.frames):
+            raise DataError(f"{self.path}: has {reader.info.frames} frames instead of {self.frames}; unpack it again")
+        return (frame.rgb for frame in reader)
 
 
 @dataclass(frozen=True)
@@ -133,4 +137,4 @@ def _vimeo_clips(folder: Path) -> list[ClipSource]:
     for name in names:
         if not (root / name).is_dir():
             raise DataError(f"{root / name}: named in {listing} but not there; unpack the data set again")
-    return [FileClip(root / name) for name in names]
+    return [FileClip(root / name, SEPTUPLET) for name in names]
