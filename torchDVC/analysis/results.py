@@ -72,8 +72,9 @@ class RDRow:
 class FrameRow:
     """One coded frame of one rate point; ``references`` are frame numbers, ``rates`` bits by module label.
 
-    ``rates`` and ``pictures`` (PSNR-RGB in dB of the intermediate pictures that the codec forms, such as ``mc``) become
-    columns ``bits_<label>`` and ``psnr_<key>`` after the others.
+    ``rates``, ``hyper_rates`` (the part of them that hyper-latents take) and ``pictures`` (PSNR-RGB in dB of the
+    intermediate pictures that the codec forms, such as ``mc``) become columns ``bits_<label>``, ``hyper_bits_<label>``
+    and ``psnr_<key>`` after the others.
     """
 
     run_id: str
@@ -93,13 +94,14 @@ class FrameRow:
     psnr_v: float | None = None
     psnr_yuv: float | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
+    hyper_rates: Mapping[str, float] = field(default_factory=dict)
     pictures: Mapping[str, float] = field(default_factory=dict)
 
 
 Row = TypeVar("Row", RDRow, FrameRow)
 
 FRAME_MEANS = ("psnr_rgb", "ms_ssim_rgb", "psnr_y", "psnr_u", "psnr_v", "psnr_yuv")
-EXTRA = {"rates": "bits_", "pictures": "psnr_"}
+EXTRA = {"rates": "bits_", "hyper_rates": "hyper_bits_", "pictures": "psnr_"}
 """Fields of `FrameRow` that hold open-ended columns, and what the names of those columns start with."""
 
 
@@ -158,7 +160,7 @@ def _plain_columns(kind: type) -> list[str]:
 
 
 def _extra_order(column: str) -> tuple[bool, str]:
-    return not column.startswith("bits_"), column
+    return not column.startswith(("bits_", "hyper_bits_")), column
 
 
 def _record(row: RDRow | FrameRow) -> dict[str, str]:

@@ -36,13 +36,14 @@ class Measurement:
         """Measure a frame against its source."""
         rgb = to_rgb(picture.state["recon"])
         rates = {label: float(bits.sum()) for label, bits in picture.stream.rates().items()}
+        hyper = {label: float(bits.sum()) for (label, part), bits in picture.stream.bits.items() if part == "hyper"}
         pictures: dict[str, float] = {
             key: plane_psnr(source.rgb, to_rgb(picture.state[key])) for key in ("mc", "warped") if key in picture.state
         }
         metrics: dict[str, Any] = {**picture_metrics(source, rgb, self.ms_ssim)}
         row = FrameRow(
             **self.identity, frame=picture.frame.index, type=picture.frame.type, references=picture.frame.references,
-            bits=sum(rates.values()), rates=rates, pictures=pictures, **metrics,
+            bits=sum(rates.values()), rates=rates, hyper_rates=hyper, pictures=pictures, **metrics,
         )
         self.rows.append(row)
         if self.picture_folder is not None and row.frame in self.shown:

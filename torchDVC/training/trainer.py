@@ -131,6 +131,7 @@ class Trainer(Runner):
         return training_set(
             stage.data, frames=stage.frames, patch_size=self.options.patch_size or stage.patch_size,
             seed=self.options.seed, cut=stage.cut, static_rate=self.options.static_rate,
+            reverse_rate=stage.reverse_rate,
         )
 
     def _run_epoch(self, interrupts: Interrupts) -> None:
@@ -171,11 +172,14 @@ class Trainer(Runner):
         last = self.position.epoch == self.end
         if self.position.epoch % self.options.per_val == 0 or last:
             self._validate()
-        if self.position.epoch % self.options.per_save == 0 or last or last_of_stage:
+        kept = [f"{index + 1:02}_{stage.name}"] if last_of_stage else []
+        if self.options.per_keep and self.position.epoch % self.options.per_keep == 0:
+            kept.append(checkpoints.epoch_name(self.position.epoch))
+        if self.position.epoch % self.options.per_save == 0 or last or kept:
             self._save("last")
-        if last_of_stage and self.fabric.is_global_zero:
-            copy = self.checkpoint_path(f"{index + 1:02}_{stage.name}")
-            shutil.copyfile(self.checkpoint_path("last"), copy)
+        if self.fabric.is_global_zero:
+            for name in kept:
+                shutil.copyfile(self.checkpoint_path("last"), self.checkpoint_path(name))
 
     # --- one step
 

@@ -114,6 +114,11 @@ def newest(folder: str | Path) -> Path:
     return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
+def epoch_name(epoch: int) -> str:
+    """The name, without `SUFFIX`, of the checkpoint that is kept after ``epoch`` epochs of a run."""
+    return f"epoch_{epoch:04}"
+
+
 def sha256(path: str | Path, digits: int = 12) -> str:
     """The first ``digits`` hexadecimal digits of the SHA-256 of a file: names a checkpoint in results."""
     with open(path, "rb") as file:

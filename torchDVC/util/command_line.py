@@ -154,11 +154,6 @@ class RunOptions:
 
     def problems(self) -> Iterator[str]:
         """What is wrong with combinations of flags."""
-        if self.intra_period and self.intra_period % self.gop_size:
-            yield (
-                f"--gop_size {self.gop_size} does not divide --intra_period {self.intra_period}; "
-                "expected GOPs that fill the intra period"
-            )
         if self.restore == "load" and self.checkpoint is None:
             yield "--restore load needs --checkpoint; expected the path of one"
         if self.restore == "none" and self.checkpoint is not None:
@@ -197,6 +192,13 @@ class TrainOptions(RunOptions):
     static_rate: float = flag(number(0, 1), "with --static, their share", group=_TRAINING, metavar="F", default=0.1)
     per_val: int = flag(whole(1), "epochs from one validation to the next", group=_TRAINING, metavar="N", default=1)
     per_save: int = flag(whole(1), "epochs from one checkpoint to the next", group=_TRAINING, metavar="N", default=1)
+    per_keep: int | None = flag(
+        whole(1),
+        "epochs from one checkpoint that is kept to the next (default: those that end a stage)",
+        group=_TRAINING,
+        metavar="N",
+        default=None,
+    )
     no_sanity: bool = switch_flag("skip the short validation before training", group=_TRAINING)
     final_copy: Path | None = flag(
         _path, "copy the last checkpoint to this file or folder", group=_RESULTS, metavar="PATH", default=None

@@ -27,23 +27,36 @@ Options = TypeVar("Options")
 
 @dataclass(frozen=True)
 class Flag:
-    """How a flag is read and described; ``read`` None makes a switch, ``many`` takes one or more values as a tuple."""
+    """How a flag is read and described.
+
+    ``read`` None makes a switch, ``many`` takes one or more values as a tuple, ``short`` is a letter for the same flag.
+    """
 
     read: Reader | None
     help: str
     group: str
     metavar: str = ""
     many: bool = False
+    short: str = ""
 
 
-def flag(read: Reader, text: str, *, group: str, metavar: str = "", many: bool = False, default: Any = MISSING) -> Any:
+def flag(
+    read: Reader, text: str, *, group: str, metavar: str = "", many: bool = False, short: str = "",
+    default: Any = MISSING,
+) -> Any:
     """A field that a flag of its name fills. Without a default the flag must be given."""
-    return dataclasses.field(default=default, metadata={_METADATA: Flag(read, text, group, metavar, many)})
+    return dataclasses.field(default=default, metadata={_METADATA: Flag(read, text, group, metavar, many, short)})
 
 
 def switch_flag(text: str, *, group: str, default: bool = False) -> Any:
     """A field that a flag without a value sets; with ``default`` True, ``--no-<flag>`` clears it."""
     return dataclasses.field(default=default, metadata={_METADATA: Flag(None, text, group)})
+
+
+def same_flag(options: type[Any], name: str) -> Any:
+    """A field with the flag, and the default, that the field ``name`` of another record of flags has."""
+    (field,) = (field for field in _fields(options) if field.name == name)
+    return dataclasses.field(default=field.default, metadata=field.metadata)
 
 
 def parse_flags(
@@ -139,4 +152,7 @@ def _add(group: Any, field: dataclasses.Field[Any], declared: Flag) -> None:
     if field.default not in (MISSING, None, ()):
         text += f" (default {field.default})"
     metavar = declared.metavar or field.name.upper()
-    group.add_argument(name, nargs="+" if declared.many else None, metavar=metavar, help=text.replace("%", "%%"))
+    names = [f"-{declared.short}", name] if declared.short else [name]
+    group.add_argument(
+        *names, dest=field.name, nargs="+" if declared.many else None, metavar=metavar, help=text.replace("%", "%%")
+    )

@@ -102,6 +102,7 @@ class Stage(Modes):
         lr_decay: factor on every learning rate after each epoch.
         patch_size: side of the training crops in pixels; ``frames`` their length.
         data: training data, as `torchDVC.dataset.training.training_set` names it; ``cut`` the part of it to take.
+        reverse_rate: share of the clips that run backwards.
         lmda: range of the Lagrangian, equal ends for one value; None takes the ``--lmda`` flag.
     """
 
@@ -120,6 +121,7 @@ class Stage(Modes):
     frames: int = 2
     data: str = "default"
     cut: str | None = None
+    reverse_rate: float = 0.0
     lmda: tuple[float, float] | None = None
     only_rate: bool = False
     precision: str = "auto"

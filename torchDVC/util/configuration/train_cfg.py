@@ -74,6 +74,7 @@ STAGE_KEYS = {
     "frames": Key("frames", whole(1)),
     "data": Key("data", words),
     "cut": Key("cut", optional(_cut, "None")),
+    "reverse_rate": Key("reverse_rate", number(0, 1)),
     "lmda": Key("lmda", optional(_lagrangians, "None")),
     "only_rate": Key("only_rate", switch),
     "precision": Key("precision", choice("auto", "32", "bf16-mixed", "16-mixed")),
