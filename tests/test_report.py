@@ -1,0 +1,284 @@
+"""The report page: what it holds, and how it behaves in a real browser."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.browser import Browser, open_browser
+from tests.report_results import CLIPS, RATES, write_results
+from tests.result_rows import curve_rows, frame_row, rd_row
+from torchDVC.analysis.per_frame import drift, nearest_points
+from torchDVC.analysis.report import main, write_report
+from torchDVC.analysis.report_images import Shown, choose, embed, find_pictures
+from torchDVC.analysis.results import gather, write_rows
+from torchDVC.dataset.pictures import write_png
+
+LEFT, RIGHT, END = "\ue012", "\ue014", "\ue010"
+MEGABYTE = 1_000_000
+DESKTOP, PHONE = (1280, 900), (390, 844)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    return write_results(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="module")
+def page(results) -> Path:
+    return write_report([results])
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    with open_browser(tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+def data_of(page: Path) -> dict:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+class Addresses(html.parser.HTMLParser):
+    """Every address that a page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [value for name, value in attrs if name in ("src", "href", "srcset", "action", "data") and value]
+
+
+def test_the_page_loads_nothing(page):
+    text = page.read_text()
+    addresses = Addresses()
+    addresses.feed(text)
+    assert all(address.startswith(("data:", "#")) for address in addresses.found)
+    outside = {"http://www.w3.org/2000/svg"}  # a name, not an address
+    assert set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"']*", text.split('id="data"')[0])) <= outside
+    assert "@import" not in text and "url(" not in text
+    assert page.stat().st_size < 10 * MEGABYTE
+
+
+def test_the_data_are_the_results(page):
+    data = data_of(page)
+    assert len(data["points"]) == 2 * len(CLIPS) * len(RATES)
+    assert data["conditions"] == "intra period 8, GOP size 1, matrix bt709, range limited, 9 frames"
+    assert (data["anchor"], data["notes"]) == ("x264 veryfast", [])
+    ours = next(
+        p for p in data["points"] if p["codec"] == "ours" and p["sequence"] == "clip0" and p["name"] == "lmda 512"
+    )
+    assert (ours["bpp"], ours["psnr_rgb"], ours["frames"]["type"]) == (0.18, 32, "IPPPPPPPI")
+    assert ours["frames"]["drift"] == pytest.approx(-0.1)
+    table = next(t for t in data["bd"] if (t["metric"], t["method"]) == ("psnr_rgb", "akima"))
+    assert [line["value"] for line in table["lines"]] == [pytest.approx((1 / 1.3 - 1) * 100, abs=0.01)] * 3
+    assert data["modules"][0]["lines"][0][0] == "intra_codec"
+    assert data["runs"][0]["facts"]["git"] == "commit 0123abc, changes none"
+
+
+def test_a_page_of_almost_nothing(tmp_path):
+    """No frames, no pictures, no provenance, no MS-SSIM, one codec with one point."""
+    write_rows(tmp_path / "rd.csv", [rd_row()])
+    data = data_of(write_report([tmp_path]))
+    assert (data["pictures"], data["modules"], data["runs"]) == ([], [], [])
+    assert list(data["metrics"]) == ["psnr_rgb"]
+
+
+def test_markup_in_names_stays_text(tmp_path):
+    write_rows(tmp_path / "rd.csv", [rd_row(codec="</script><b>", settings="<!--")])
+    page = write_report([tmp_path], title="a < b & c")
+    assert data_of(page)["points"][0]["codec"] == "</script><b>"
+    assert "<h1>a &lt; b &amp; c</h1>" in page.read_text()
+
+
+def test_mixed_conditions_and_estimates_are_noted(tmp_path):
+    rows = curve_rows("ours", {0.1: 30.0, 0.2: 33.0}) + curve_rows("x264", {0.1: 29.0, 0.2: 32.0}, intra_period=8)
+    rows.append(rd_row(codec="ours", lmda=9.0, bpp=None, bpp_estimated=0.3, psnr_rgb=34.0))
+    write_rows(tmp_path / "rd.csv", rows)
+    data = data_of(write_report([tmp_path]))
+    assert "intra_period is 4 for ours and 8 for x264" in data["notes"][0]
+    assert "Rates of ours (intra_period 4) are estimates" in data["notes"][1]
+    assert {p["codec"] for p in data["points"]} == {"ours (intra_period 4)", "x264 (intra_period 8)"}
+
+
+def test_means_that_cannot_be_made_are_noted(tmp_path):
+    write_rows(tmp_path / "rd.csv", [*curve_rows("ours", {0.1: 30.0, 0.2: 33.0}), rd_row(codec="x264", sequence="t")])
+    data = data_of(write_report([tmp_path]))
+    assert data["means"]["psnr_rgb"] == [] and "No means: D: " in data["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none"], "none: no such file"),
+        (["--anchor", "x256"], "no results of the anchor 'x256'"),
+        (["--frame", "3"], "unknown argument '--frame'; did you mean '--frames'?"),
+    ],
+)
+def test_errors_are_one_line(results, capsys, arguments, message):
+    assert main([str(results), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_damaged_files_are_named(tmp_path, capsys):
+    write_results(tmp_path)
+    picture = tmp_path / "ours" / "images" / "clip0" / "256" / "00000_recon.png"
+    picture.write_bytes(picture.read_bytes()[:100])
+    assert main([str(tmp_path), "--frames", "1000"]) == 2
+    assert "00000_recon.png: not a readable picture" in capsys.readouterr().err
+    (tmp_path / "ours" / "run.json").write_text("{")
+    assert main([str(tmp_path)]) == 2
+    assert "run.json: not JSON" in capsys.readouterr().err
+
+
+def test_pictures_are_found_and_chosen_evenly(results):
+    found = find_pictures(gather([results]))
+    assert len(found) == 2 * 2 * 5  # clips, rates, frames
+    chosen = choose(found, 8)
+    assert len(chosen) == 8
+    assert {(p.sequence, p.rate) for p in chosen} == {(c, r) for c in CLIPS for r in ("256", "1024")}
+    assert len(choose(found, 3)) <= 3
+    assert sorted(map(id, choose(found, 1000))) == sorted(map(id, found))
+
+
+def test_pictures_are_exact_until_they_do_not_fit(tmp_path):
+    random = np.random.default_rng(0)
+    files = {}
+    for kind in ("source", "recon"):
+        files[kind] = tmp_path / f"{kind}.png"
+        write_png(files[kind], random.integers(0, 256, (3, 64, 64), dtype=np.uint8))
+    shown = [Shown("c", "D", "s", "256", frame, files) for frame in range(8)]
+    whole, words = embed(shown)
+    assert (len(whole), words) == (8, "lossless WebP")
+    size = sum(len(p) for record in whole for p in record["pictures"].values()) * 3 // 4
+    less, words = embed(shown, size * 2 // 3)
+    assert len(less) == 8 and words.startswith("WebP of quality 95")
+    fewer, _ = embed(shown, size // 20)
+    assert 0 < len(fewer) < 8
+    assert embed(shown, 10) == ([], "")
+
+
+def test_drift_by_hand():
+    """From I at 0 and 4: 38, 37, 36 and 36, 35 at distances 1, 2, 3 -> means 37, 36, 36; slope -0.5."""
+    values = {0: 40.0, 1: 38.0, 2: 37.0, 3: 36.0, 4: 41.0, 5: 36.0, 6: 35.0}
+    rows = [frame_row(frame=i, type="I" if i in (0, 4) else "P", psnr_rgb=v) for i, v in values.items()]
+    found = drift(rows)
+    assert found is not None
+    assert (found.distances, found.qualities, found.slope) == ((1, 2, 3), (37, 36, 36), pytest.approx(-0.5))
+    assert drift(rows[:1]) is None
+
+
+def test_nearest_points_are_by_ratio():
+    rows = curve_rows("ours", {0.1: 30.0, 0.4: 36.0})
+    assert [row.bpp for row in nearest_points(rows, 0.19)] == [0.1]
+    assert [row.bpp for row in nearest_points(rows, 0.21)] == [0.4]
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_the_page_fits_and_shows_everything(browser, page, size, tmp_path):
+    browser.open(page, *size)
+    assert browser.errors() == []
+    assert browser.run("return document.documentElement.scrollWidth") == size[0]
+    assert browser.run("return [...document.querySelectorAll('main > section')].filter(s => s.hidden).length") == 0
+    text = browser.run("return document.body.innerText")
+    for words in (
+        "Rate and distortion",
+        "BD-rate",
+        "Frame by frame",
+        "Pictures",
+        "Complexity",
+        "intra_codec",
+        "0123abc",
+    ):
+        assert words in text
+    assert browser.run("return document.querySelectorAll('#rd-chart .point').length") == 2 * len(RATES)
+    assert browser.run("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    browser.screenshot(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 20_000
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_the_divider_moves_by_pointer_and_key(browser, page, size):
+    browser.open(page, *size)
+    left, top, width, height = browser.box("#compare")
+    browser.drag((left + width / 2, top + height / 2), (left + width / 4, top + height / 2))
+    assert browser.run("return document.getElementById('divider').getAttribute('aria-valuenow')") == "25"
+    clip = browser.run("return getComputedStyle(document.getElementById('compare-source')).clipPath")
+    assert 74 < float(re.search(r"([\d.]+)%", clip)[1]) < 76
+    browser.press("#divider", RIGHT)
+    browser.press("#divider", RIGHT)
+    browser.press("#divider", LEFT)
+    assert browser.run("return document.getElementById('divider').getAttribute('aria-valuenow')") == "27"
+    browser.press("#divider", END)
+    assert browser.run("return document.getElementById('divider').getAttribute('aria-valuenow')") == "100"
+    assert browser.errors() == []
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_points_tell_their_values(browser, page, size):
+    browser.open(page, *size)
+    browser.choose("#rd-clips", "procedural / clip1")
+    left, top, width, height = browser.box("#rd-chart .point:last-of-type")
+    browser.point_at((left + width / 2, top + height / 2))
+    tip = browser.run("const t = document.getElementById('tip'); return t.hidden ? '' : t.textContent")
+    assert tip.splitlines()[:2] == ["x264 veryfast", "lmda 1024"]
+    assert "0.4030 bpp" in tip and "PSNR-RGB (dB): 35.5" in tip and "decoding 9.1 frames/s" in tip
+    x, y, w, h = browser.run(
+        "const b = document.getElementById('tip').getBoundingClientRect(); return [b.left, b.top, b.width, b.height]"
+    )
+    assert x >= 0 and x + w <= size[0] and y >= 0 and y + h <= size[1]
+    browser.point_at((left + width / 2, top + height + 200))
+    assert browser.run("return document.getElementById('tip').hidden")
+
+
+def test_choices_redraw(browser, page):
+    browser.open(page, *DESKTOP)
+    browser.choose("#rd-metric", "ms_ssim_rgb")
+    assert "MS-SSIM-RGB" in browser.run("return document.getElementById('rd-chart').textContent")
+    browser.run("document.querySelector('#rd-legend button').click()")
+    assert browser.run("return document.querySelectorAll('#rd-chart .point').length") == len(RATES)
+    browser.run("document.querySelector('#rd-legend button').click()")
+    browser.run("document.getElementById('rd-log').click()")
+    assert browser.run("return document.querySelectorAll('#rd-chart .point').length") == 2 * len(RATES)
+    browser.choose("#bd-average", "BD-rate of the mean curve")
+    assert "BD-rate of the mean curve" in browser.run("return document.getElementById('bd-table').innerText")
+    browser.choose("#pictures-sequence", "clip1")
+    browser.choose("#pictures-rate", "1024")
+    browser.choose("#pictures-frame", "3")
+    caption = browser.run("return document.getElementById('compare-caption').textContent")
+    assert "procedural / clip1, rate point 1024, frame 3" in caption
+    assert "motion" in browser.run("return document.getElementById('module-bits').innerText")
+    assert browser.run("return document.querySelectorAll('#maps img').length") == 3
+    assert browser.errors() == []
+
+
+def test_the_rate_slider_chooses_points(browser, page):
+    browser.open(page, *DESKTOP)
+    slide = """const s = document.getElementById('frames-bpp'); s.value = arguments[0];
+        s.dispatchEvent(new Event('input', {bubbles: true}));
+        return document.getElementById('frames-table').innerText"""
+    assert "lmda 256" in browser.run(slide, "0")
+    assert "lmda 1024" in browser.run(slide, "100")
+    left, top, width, height = browser.box("#frames-bits .point")
+    browser.point_at((left + width / 2, top + height / 2))
+    tip = browser.run("return document.getElementById('tip').textContent")
+    assert "frame 0 (I)" in tip and "intra" in tip
+    assert browser.errors() == []
+
+
+def test_a_page_of_almost_nothing_in_the_browser(browser, tmp_path):
+    write_rows(tmp_path / "rd.csv", [rd_row()])
+    browser.open(write_report([tmp_path]), *PHONE)
+    assert browser.errors() == []
+    hidden = browser.run("return [...document.querySelectorAll('main > section')].filter(s => s.hidden).map(s => s.id)")
+    assert hidden == ["bd", "frames", "pictures", "complexity"]

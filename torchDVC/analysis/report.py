@@ -1,0 +1,105 @@
+"""One self-contained page of results: ``python -m torchDVC.analysis.report results --out report.html``.
+
+The page holds its data, pictures, styles and script; it needs no server and no network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torchDVC.analysis.results import gather
+from torchDVC.util.errors import run_command
+from torchDVC.util.files import write_text
+
+PAGE = Path(__file__).with_name("page")
+FRAMES_SHOWN = 24
+TITLE = "torchDVC results"
+
+
+def write_report(
+    folders: Sequence[Path],
+    out: Path | None = None,
+    *,
+    anchor: str = "",
+    title: str = TITLE,
+    frames: int = FRAMES_SHOWN,
+) -> Path:
+    """Write the page of all results in and below ``folders`` and return its path.
+
+    Args:
+        folders: folders of the tester and of anchors, or ``rd.csv`` files.
+        out: the page; default ``report.html`` in the first folder.
+        anchor: codec that BD-rates are against; default: the first anchor codec that was measured.
+        title: heading of the page.
+        frames: the most frames whose pictures are shown.
+    """
+    tables = gather(folders)
+    if out is None:
+        out = (folders[0] if folders[0].is_dir() else folders[0].parent) / "report.html"
+    write_text(out, render(_data(tables, anchor, frames), title))
+    return out
+
+
+def render(data: dict[str, Any], title: str) -> str:
+    """The page as html, with everything it needs inside it."""
+    # Within a script element only "</" and "<!--" would be taken for markup.
+    text = json.dumps({**data, "title": title}, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    page = (PAGE / "page.html").read_text(encoding="utf-8")
+    parts = {"style": "page.css", "script": "page.js", "charts": "charts.js"}
+    for name, file in parts.items():
+        page = page.replace(f"/*{name}*/", (PAGE / file).read_text(encoding="utf-8"))
+    escaped = title.replace("&", "&amp;").replace("<", "&lt;")
+    return page.replace("<!--title-->", escaped).replace("/*data*/", text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    return run_command(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> None:
+    from torchDVC.analysis.arguments import Parser
+
+    parser = Parser(prog="python -m torchDVC.analysis.report", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("results", nargs="+", type=Path, help="folders of results, of anchors too, or rd.csv files")
+    parser.add_argument("--out", type=Path, help="the page; default: report.html in the first folder")
+    parser.add_argument("--anchor", default="", help="codec that BD-rates are against; default: x264, x265, …")
+    parser.add_argument("--title", default=TITLE, help="heading of the page (%(default)s)")
+    parser.add_argument("--frames", type=int, default=FRAMES_SHOWN, help="most frames with pictures (%(default)s)")
+    args = parser.parse(argv)
+    out = write_report(args.results, args.out, anchor=args.anchor, title=args.title, frames=args.frames)
+    print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
+
+
+def _data(tables: Sequence[Path], anchor: str, frames: int) -> dict[str, Any]:
+    from torchDVC.analysis.report_data import report_data
+    from torchDVC.analysis.report_images import choose, embed, find_pictures
+
+    data = report_data(tables, anchor)
+    found = find_pictures(tables)
+    pictures, storage = embed(choose(found, frames)) if frames > 0 else ([], "")
+    return {**data, "pictures": pictures, "storage": storage, "captions": _captions() if pictures else {}}
+
+
+def _captions() -> dict[str, str]:
+    """What each kind of picture shows, with the ranges that the tester draws the maps in."""
+    from torchDVC.testing.pictures import BITS_RANGE, ERROR_RANGE, FLOW_RANGE
+
+    return {
+        "source": "source",
+        "recon": "reconstruction",
+        "mc": "motion-compensated prediction",
+        "warped": "warped reference",
+        "flow": f"decoded flow: hue is direction, full colour is {FLOW_RANGE:g} pixels or more",
+        "bits": f"bits per pixel, all modules: white is {BITS_RANGE:g} or more",
+        "error": f"error, mean of R, G, B: white is {ERROR_RANGE * 255:g} of 255 or more",
+    }
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""What a report page shows, read from folders of results into plain values."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torchDVC.analysis.bd_rate import AVERAGES, METHODS, MINIMUM_OVERLAP, bd_table
+from torchDVC.analysis.conditions import (
+    METRICS,
+    Curve,
+    check_comparable,
+    curves,
+    describe_conditions,
+    group,
+    label_conditions,
+    mean,
+    mean_curves,
+    rate_point,
+)
+from torchDVC.analysis.per_frame import drift, frames_by_point, point_key
+from torchDVC.analysis.results import FrameRow, RDRow, read_rows
+from torchDVC.util.errors import DataError, LCPError, nearest
+
+ANCHORS = ("x264", "x265", "svtav1", "vp9")
+"""What BD-rates are against unless told: the first of these that was measured."""
+
+COSTS = ("parameters", "kmac_encode", "kmac_decode", "encode_fps", "decode_fps")
+PROVENANCE = ("run_id", "start", "command", "folder", "seed", "device", "machine", "git", "python")
+
+
+def report_data(tables: Sequence[Path], anchor: str = "") -> dict[str, Any]:
+    """Everything but the pictures, as values that JSON can hold.
+
+    Args:
+        tables: ``rd.csv`` files; ``frames.csv``, ``run.json`` and ``complexity.csv`` are read where they stand beside.
+        anchor: the codec that BD-rates are against; default: the first of `ANCHORS`, else the first codec.
+    """
+    own = {table: read_rows(table) for table in tables}
+    rows = [row for of_table in own.values() for row in of_table]
+    if not rows:
+        raise DataError(f"{tables[0]}: no results to report")
+    notes = []
+    try:
+        check_comparable(rows)
+    except DataError as error:
+        notes.append(f"{error}; the conditions stand behind the codecs' names, compare with care")
+        rows = label_conditions(rows)
+    estimated = sorted({row.codec for row in rows if row.bpp is None and row.bpp_estimated is not None})
+    if estimated:
+        notes.append(f"Rates of {', '.join(estimated)} are estimates: no stream was written.")
+    frames = frames_by_point(tables)
+    metrics = [metric for metric in METRICS if any(getattr(row, metric) is not None for row in rows)]
+    means = {metric: _mean_curves(rows, metric, notes) for metric in metrics}
+    chosen = _anchor(anchor, rows)
+    return {
+        "conditions": describe_conditions(rows),
+        "notes": notes,
+        "metrics": {metric: METRICS[metric] for metric in metrics},
+        "anchor": chosen,
+        "minimumOverlap": MINIMUM_OVERLAP,
+        "points": [_point(row, metrics, frames.get(point_key(row), [])) for row in rows],
+        "means": {metric: [_curve(curve) for curve in of_metric] for metric, of_metric in means.items()},
+        "bd": _bd_rates({metric: curves(rows, metric) for metric in metrics}, means, chosen),
+        "complexity": _complexity(rows),
+        "modules": [found for table in tables if (found := _modules(table, own[table]))],
+        "runs": [found for table in tables if (found := _provenance(table))],
+    }
+
+
+def _anchor(asked: str, rows: Sequence[RDRow]) -> str:
+    names = list(dict.fromkeys(row.codec for row in rows))
+    if asked and asked not in names:
+        raise LCPError(f"no results of the anchor '{asked}'{nearest(asked, names)}")
+    return asked or next((name for anchor in ANCHORS for name in names if name.startswith(anchor)), names[0])
+
+
+def _mean_curves(rows: Sequence[RDRow], metric: str, notes: list[str]) -> list[Curve]:
+    """Mean curves of the data sets on which they can be made; a note for each of the others."""
+    found = []
+    for own in group(rows, lambda row: row.dataset).values():
+        try:
+            found += mean_curves(own, metric)
+        except DataError as error:
+            note = f"No means: {error}"
+            if note not in notes:
+                notes.append(note)
+    return found
+
+
+def _point(row: RDRow, metrics: Sequence[str], frames: Sequence[FrameRow]) -> dict[str, Any]:
+    """A rate point; ``frames`` has a list for each value, with an entry a frame."""
+    values = {metric: _short(getattr(row, metric)) for metric in metrics}
+    costs = {name: _short(getattr(row, name)) for name in ("encode_fps", "decode_fps")}
+    names = {"codec": row.codec, "dataset": row.dataset, "sequence": row.sequence, "name": rate_point(row)}
+    sizes: dict[str, Any] = {
+        "width": row.width,
+        "height": row.height,
+        "bpp": _short(row.rate),
+        "settings": row.settings,
+    }
+    sizes["estimated"] = row.bpp is None
+    return {**names, **sizes, **values, **costs, "frames": _frames(frames) if frames else None}
+
+
+def _frames(rows: Sequence[FrameRow]) -> dict[str, Any]:
+    rows = sorted(rows, key=lambda row: row.frame)
+    labels = list(dict.fromkeys(label for row in rows for label in row.rates))
+    found = drift(rows)
+    return {
+        "index": [row.frame for row in rows],
+        "type": "".join(row.type for row in rows),
+        "bits": [round(row.bits) for row in rows],
+        "psnr": [_short(row.psnr_rgb) for row in rows],
+        "rates": {label: [round(row.rates.get(label, 0)) for row in rows] for label in labels},
+        "drift": _short(found.slope) if found else None,
+    }
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    points = [[_short(rate), _short(quality)] for rate, quality in zip(curve.rates, curve.qualities, strict=True)]
+    return {"codec": curve.codec, "dataset": curve.dataset, "points": points}
+
+
+def _bd_rates(sequences: Mapping[str, list[Curve]], means: Mapping[str, list[Curve]], anchor: str) -> list[dict]:
+    """A table for each metric, interpolation and way of averaging in which the anchor has a curve."""
+    tables = []
+    for metric in means:
+        if not any(curve.codec == anchor for curve in (*sequences[metric], *means[metric])):
+            continue
+        for method in METHODS:
+            for average, words in AVERAGES.items():
+                entries = bd_table(sequences[metric], means[metric], anchor, method, average)
+                lines = [
+                    {
+                        "codec": entry.codec,
+                        "dataset": entry.dataset,
+                        "sequence": entry.sequence,
+                        "value": None if math.isnan(entry.rate.value) else round(entry.rate.value, 2),
+                        "overlap": round(entry.rate.overlap, 3),
+                        "note": "; ".join(filter(None, (entry.average, entry.rate.reason or entry.rate.warning))),
+                    }
+                    for entry in entries
+                ]
+                tables.append({"metric": metric, "method": method, "average": words, "lines": lines})
+    return tables
+
+
+def _complexity(rows: Sequence[RDRow]) -> list[dict[str, Any]]:
+    """What each codec costs, means over its rate points."""
+    found = []
+    for codec, own in group(rows, lambda row: row.codec).items():
+        known = {name: [getattr(row, name) for row in own if getattr(row, name) is not None] for name in COSTS}
+        found.append(
+            {"codec": codec} | {name: _short(mean(values)) if values else None for name, values in known.items()}
+        )
+    return found
+
+
+def _modules(table: Path, rows: Sequence[RDRow]) -> dict[str, Any] | None:
+    """The cells of ``complexity.csv``, whatever its columns are."""
+    path = table.with_name("complexity.csv")
+    if not path.exists() or not rows:
+        return None
+    with open(path, newline="", encoding="utf-8") as file:
+        header, *lines = list(csv.reader(file)) or [[]]
+    return {"codec": rows[0].codec, "folder": table.parent.name, "header": header, "lines": lines}
+
+
+def _provenance(table: Path) -> dict[str, Any] | None:
+    """How the run was made, from ``run.json``."""
+    path = table.with_name("run.json")
+    if not path.exists():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise DataError(f"{path}: not JSON; expected the record of a run") from None
+    facts = {name: _words(record[name]) for name in PROVENANCE if record.get(name) not in (None, "")}
+    return {"folder": table.parent.name, "facts": facts, "packages": _words(record.get("packages", ""))}
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
+    return ", ".join(map(_words, value)) if isinstance(value, list) else str(value)
+
+
+def _short(value: float | None) -> float | None:
+    """Six significant digits, which no chart or table of the page needs more of."""
+    return None if value is None else float(f"{value:.6g}")
