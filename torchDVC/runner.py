@@ -93,12 +93,17 @@ def make_fabric(device: str, count: int) -> Fabric:
 
 
 def build_codec(model: ModelConfig) -> Codec:
-    """The codec of a model csv, with the weights that its modules start from."""
+    """The codec of a model csv, with the weights that its modules start from.
+
+    A module that can start from another program's weights translates their names (``translate_weights``).
+    """
     codec = Codec(model)
     for spec in model.modules:
         if spec.weights is not None:
+            module = codec.get_submodule(spec.name)
             tensors = _module_weights(spec.weights, spec.name)
-            checkpoints.load_weights(codec.get_submodule(spec.name), tensors, f"{spec.where}: {spec.weights}")
+            translate = getattr(module, "translate_weights", dict)
+            checkpoints.load_weights(module, translate(tensors), f"{spec.where}: {spec.weights}")
     return codec
 
 

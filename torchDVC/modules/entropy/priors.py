@@ -213,9 +213,9 @@ class FactorizedPrior(TableHolder):
         super()._use(integers)
         self.register_buffer("fixed_medians", medians.to(self.quantiles.device), persistent=False)
 
-    def over(self, batch: int, height: int, width: int) -> ChannelPrior:
-        """The prior of a latent of shape (batch, C, height, width)."""
-        return ChannelPrior(self, (batch, self.channels, height, width))
+    def over(self, batch: int, height: int, width: int, part: str = "hyper") -> ChannelPrior:
+        """The prior of a latent of shape (batch, C, height, width), booked under ``part``."""
+        return ChannelPrior(self, (batch, self.channels, height, width), part)
 
 
 MAX_HALF_WIDTH = 512

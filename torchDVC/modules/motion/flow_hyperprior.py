@@ -1,10 +1,13 @@
-"""Motion codec."""
+"""Motion codecs."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from torchDVC.modules.entropy.streams import Stream
+from torchDVC.modules.factorized_latent import FactorizedLatent
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.hyperprior import Hyperprior
 from torchDVC.modules.layers import analysis, fold, synthesis, unfold, warp
@@ -27,9 +30,6 @@ class FlowHyperprior(nn.Module):
         levels: quality levels; more than one gives variable rate through learned gains.
     """
 
-    SCALE = 4.0
-    """Displacements are divided by this, so that the transforms see values about 1."""
-
     def __init__(
         self, width: int = 64, latent: int = 64, hyper_width: int = 64, kernel_size: int = 3, levels: int = 1
     ) -> None:
@@ -39,10 +39,45 @@ class FlowHyperprior(nn.Module):
         self.hyperprior = Hyperprior(latent, hyper_width, levels)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
-        refs = state["refs"]
-        batch, references = refs.shape[:2]
-        y = None if stream.reading else self.g_a(fold(state["flow"]) / self.SCALE)
-        y_hat = self.hyperprior(y, stream, state.size(references), state.quality)
-        flow_hat = self.g_s(y_hat).float() * self.SCALE
-        aligned = unfold(warp(fold(refs), flow_hat), batch)
-        return {"flow_hat": unfold(flow_hat, batch), "aligned_refs": aligned, "warped": aligned.mean(1)}
+        return code_flow(state, stream, self.g_a, self.hyperprior, self.g_s)
+
+
+@codec_module(reads="refs", encoder_reads="flow", writes="flow_hat aligned_refs warped", codes=True)
+class FlowFactorized(nn.Module):
+    """Codes optical flow as `FlowHyperprior` does, but its latent with a learned density of each channel.
+
+    Args:
+        width: channels of the transforms.
+        latent: channels of the latent.
+        kernel_size: of the transforms.
+    """
+
+    def __init__(self, width: int = 64, latent: int = 64, kernel_size: int = 3) -> None:
+        super().__init__()
+        self.g_a = analysis(2, width, latent, kernel_size)
+        self.g_s = synthesis(latent, width, 2, kernel_size)
+        self.prior = FactorizedLatent(latent)
+
+    def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
+        return code_flow(state, stream, self.g_a, self.prior, self.g_s)
+
+
+FLOW_SCALE = 4.0
+"""Displacements are divided by this, so that the transforms see values about 1."""
+
+
+def code_flow(
+    state: FrameState, stream: Stream, analyse: nn.Module, latent: Callable[..., Tensor], synthesise: nn.Module
+) -> dict[str, Tensor]:
+    """Code the flow to each reference by itself, and warp the references by what the decoder has of it.
+
+    Args:
+        latent: codes a latent; called as `Hyperprior`.
+    """
+    refs = state["refs"]
+    batch, references = refs.shape[:2]
+    y = None if stream.reading else analyse(fold(state["flow"]) / FLOW_SCALE)
+    y_hat = latent(y, stream, state.size(references), state.quality)
+    flow_hat = synthesise(y_hat).float() * FLOW_SCALE
+    aligned = unfold(warp(fold(refs), flow_hat), batch)
+    return {"flow_hat": unfold(flow_hat, batch), "aligned_refs": aligned, "warped": aligned.mean(1)}

@@ -49,9 +49,9 @@ class SPyNet(nn.Module):
         frames, refs = self._pyramid(frame), self._pyramid(ref)
         flow = frame.new_zeros(frame.shape[0], 2, *frames[-1].shape[2:])
         for network, x, y in zip(self.networks, reversed(frames), reversed(refs), strict=True):
-            flow = _enlarge(flow, x.shape[2:])
+            flow = enlarge(flow, x.shape[2:])
             flow = flow + network(torch.cat((x - 0.5, warp(y, flow) - 0.5, flow), 1)).float()
-        return _enlarge(flow, frame.shape[2:])
+        return enlarge(flow, frame.shape[2:])
 
     def _pyramid(self, x: Tensor) -> list[Tensor]:
         """The picture at each level's size, finest first."""
@@ -70,7 +70,7 @@ def _level_network(kernel_size: int, widths: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def _enlarge(flow: Tensor, size: torch.Size) -> Tensor:
+def enlarge(flow: Tensor, size: torch.Size) -> Tensor:
     """Bilinear resize of a flow in pixels; the displacements grow with the picture."""
     if flow.shape[2:] == size:
         return flow

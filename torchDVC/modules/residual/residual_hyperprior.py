@@ -1,10 +1,13 @@
-"""Codec of the prediction residual."""
+"""Codecs of the prediction residual."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from torchDVC.modules.entropy.streams import Stream
+from torchDVC.modules.factorized_latent import FactorizedLatent
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.hyperprior import Hyperprior
 from torchDVC.modules.layers import analysis, synthesis
@@ -32,6 +35,33 @@ class ResidualHyperprior(nn.Module):
         self.hyperprior = Hyperprior(latent, hyper_width, levels)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
-        y = None if stream.reading else self.g_a(state["frame"] - state["mc"])
-        y_hat = self.hyperprior(y, stream, state.size(), state.quality)
-        return {"recon": state["mc"] + self.g_s(y_hat).float()}
+        return code_residual(state, stream, self.g_a, self.hyperprior, self.g_s)
+
+
+@codec_module(reads="mc", encoder_reads="frame", writes="recon", codes=True)
+class ResidualFactorized(nn.Module):
+    """Codes the residual as `ResidualHyperprior` does, but its latent with a learned density of each channel.
+
+    Args:
+        width: channels of the transforms (``N``).
+        latent: channels of the latent (``M``).
+        kernel_size: of the transforms.
+    """
+
+    def __init__(self, width: int = 128, latent: int = 128, kernel_size: int = 5) -> None:
+        super().__init__()
+        self.g_a = analysis(3, width, latent, kernel_size)
+        self.g_s = synthesis(latent, width, 3, kernel_size)
+        self.prior = FactorizedLatent(latent)
+
+    def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
+        return code_residual(state, stream, self.g_a, self.prior, self.g_s)
+
+
+def code_residual(
+    state: FrameState, stream: Stream, analyse: nn.Module, latent: Callable[..., Tensor], synthesise: nn.Module
+) -> dict[str, Tensor]:
+    """Code what the prediction lacks; ``latent`` codes a latent and is called as `Hyperprior`."""
+    y = None if stream.reading else analyse(state["frame"] - state["mc"])
+    y_hat = latent(y, stream, state.size(), state.quality)
+    return {"recon": state["mc"] + synthesise(y_hat).float()}

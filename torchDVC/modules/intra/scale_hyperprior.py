@@ -1,0 +1,96 @@
+"""Learned intra codec that takes the weights of compressai's zoo."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torchDVC.modules.entropy.fixed_point import FRACTION_BITS, FixedPoint
+from torchDVC.modules.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
+from torchDVC.modules.entropy.streams import Stream
+from torchDVC.modules.entropy.tables import GAUSSIAN_SCALES
+from torchDVC.modules.frame_state import FrameState
+from torchDVC.modules.hyperprior import STRIDE
+from torchDVC.modules.layers import analysis, conv, deconv, synthesis
+from torchDVC.modules.lower_bound import lower_bound
+from torchDVC.util.registry import codec_module
+
+
+@codec_module(encoder_reads="frame", writes="recon", codes=True)
+class ScaleHyperpriorIntra(nn.Module):
+    """Image codec with GDN transforms and a scale hyperprior (Ballé et al. 2018, "Variational image compression…").
+
+    The networks are those of compressai's ``ScaleHyperprior``, so that the weights of its ``bmshj2018-hyperprior``
+    load. The hyper-synthesis keeps their precision and runs in exact fixed-point arithmetic
+    (`torchDVC.modules.entropy.fixed_point`), so that every machine codes with the same tables.
+
+    Args:
+        width: channels of the transforms and of the hyper-latent (``N``; 128 in the zoo's qualities 1 to 5, else 192).
+        latent: channels of the latent (``M``; 192, else 320).
+    """
+
+    def __init__(self, width: int = 128, latent: int = 192) -> None:
+        super().__init__()
+        self.g_a = analysis(3, width, latent)
+        self.g_s = synthesis(latent, width, 3)
+        self.h_a = nn.Sequential(
+            conv(latent, width, 3, stride=1), nn.ReLU(), conv(width, width), nn.ReLU(), conv(width, width)
+        )
+        self.h_s = FixedPoint(
+            deconv(width, width), nn.ReLU(), deconv(width, width), nn.ReLU(),
+            conv(width, latent, 3, stride=1), nn.ReLU(),
+        )  # fmt: skip
+        self.entropy_bottleneck = FactorizedPrior(width)
+        self.y_tables = GaussianTables()
+
+    def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
+        y = None if stream.reading else self.g_a(state["frame"])
+        z = None if y is None else self.h_a(y.abs())
+        z_prior = self.entropy_bottleneck.over(state.batch, state.height // STRIDE, state.width // STRIDE)
+        index = table_row(self.h_s(stream.code(z, z_prior)))
+        y_hat = stream.code(y, GaussianPrior(torch.zeros_like(index), index, self.y_tables.tables))
+        return {"recon": self.g_s(y_hat).float()}
+
+    @staticmethod
+    def translate_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights among the tensors of a compressai model (of any version), by the names that they have here.
+
+        What compressai keeps beside them (its tables, bounds and targets) is left out: it is worked out anew.
+        """
+        return {_NAMES.sub(_renamed, name): x for name, x in tensors.items() if not _KEPT_BESIDE.search(name)}
+
+
+_NAMES = re.compile(r"^entropy_bottleneck\._?(matrices|biases|factors)\.(\d)$")
+_SINGULAR = {"matrices": "matrix", "biases": "bias", "factors": "factor"}
+_KEPT_BESIDE = re.compile(
+    r"_reparam\.|lower_bound|^gaussian_conditional\.|\.(target|_offset|_quantized_cdf|_cdf_length)$"
+)
+
+
+def _renamed(name: re.Match[str]) -> str:
+    return f"entropy_bottleneck._{_SINGULAR[name[1]]}{name[2]}"
+
+
+_STEP = math.log(GAUSSIAN_SCALES[-1] / GAUSSIAN_SCALES[0]) / (len(GAUSSIAN_SCALES) - 1)
+_BETWEEN = np.ceil(np.sqrt(np.multiply(GAUSSIAN_SCALES[1:], GAUSSIAN_SCALES[:-1])) * 2**FRACTION_BITS)
+"""From which scale on, in 1024ths, the next row of the Gaussian tables is nearer on a logarithmic scale."""
+
+
+def table_row(scale: Tensor) -> Tensor:
+    """The row of the Gaussian tables nearest to each standard deviation, as float32.
+
+    The value follows from integers only. The gradient is that of the scale's logarithm; below the least scale, only one
+    that leads up passes.
+
+    Args:
+        scale: float64 multiples of 1/1024.
+    """
+    between = torch.from_numpy(_BETWEEN).to(scale.device)
+    row = torch.bucketize(scale.detach() * 2**FRACTION_BITS, between, right=True).float()
+    smooth = (lower_bound(scale, GAUSSIAN_SCALES[0]).log() / _STEP).float()
+    return row + (smooth - smooth.detach())
