@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.small_model import SmallModel, make_small_model
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.video import Frame, VideoInfo, open_writer
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+
+# The tests' networks are tiny: threads that wait for one another would take most of the time.
+# Set here, before anything loads PyTorch, which reads it once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,3 +47,9 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for rgb in procedural_clip(index, 12, (96, 80)):
                 writer.write(Frame(rgb=rgb))
     return folder
+
+
+@pytest.fixture
+def small_model(tmp_path: Path, clip_folder: Path) -> SmallModel:
+    """A model with a few channels and its configuration, in a folder of the test's own."""
+    return make_small_model(tmp_path / "model", clip_folder)

@@ -20,12 +20,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from torchDVC.models.codec import Codec, Reference, mode_of
+from torchDVC.modules.entropy.priors import TableHolder
 from torchDVC.modules.entropy.streams import DryStream, EstimatingStream, Stream
 from torchDVC.util.configuration import Modes
 from torchDVC.util.errors import LCPError
 from torchDVC.util.files import atomic_path
 
-SIZE = (128, 128)
+SIZE = (64, 64)
 """Height and width at which operations are counted; a multiple of every stride, so that padding counts nothing."""
 
 _FREE_OPERATIONS = """
@@ -38,7 +39,7 @@ _FREE_OPERATIONS = """
     new_zeros ones ones_like permute pixel_shuffle pixel_unshuffle rand_like reflection_pad2d repeat repeat_interleave
     replication_pad2d reshape roll scalar_tensor scatter select slice split split_with_sizes squeeze stack t to _to_copy
     transpose unbind unfold uniform unsafe_split unsqueeze view _unsafe_view zero zeros zeros_like constant_pad_nd
-    _local_scalar_dense item is_same_size any all isfinite bitwise_not hardtanh gelu elu celu
+    _local_scalar_dense item is_same_size any all isfinite bitwise_not nan_to_num hardtanh gelu elu celu
     upsample_nearest2d native_dropout _reshape_alias embedding
 """
 FREE = frozenset(_FREE_OPERATIONS.split())
@@ -149,10 +150,18 @@ def _count(codec: Codec, mode: str, references: int, stream: Stream) -> dict[str
     counter = _Counter()
     training = codec.training
     codec.eval()
+    _build_tables(codec)
     with torch.no_grad(), _watching(codec, counter), counter:
         codec.code_frame(mode, SIZE, stream, refs, frame=picture)
     codec.train(training)
     return counter.macs
+
+
+def _build_tables(codec: Codec) -> None:
+    """Build what a codec builds once and keeps, so that it is not counted."""
+    for module in codec.modules():
+        if isinstance(module, TableHolder):
+            _ = module.tables
 
 
 @contextmanager

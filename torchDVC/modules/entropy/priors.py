@@ -133,7 +133,8 @@ class GaussianPrior:
 class FactorizedPrior(TableHolder):
     """Learned density of each channel: the entropy bottleneck of Ballé et al. 2018, appendix 6.1.
 
-    Parameter names and shapes equal those of compressai's ``EntropyBottleneck``, whose weights can be loaded.
+    Parameter names and shapes equal those of ``EntropyBottleneck`` in compressai's published checkpoints (``_matrix0``
+    is ``matrices.0`` in the objects of newer releases).
 
     Args:
         channels: channels of the latent.
@@ -192,7 +193,8 @@ class FactorizedPrior(TableHolder):
         high = (quantiles[:, 2] - medians).ceil().clamp(0, MAX_HALF_WIDTH).long()
         grid = torch.arange(int(low.min()), int(high.max()) + 1)
         points = (grid[None] + medians[:, None])[:, None].to(self.quantiles)
-        mass = self.probability(points)[:, 0].double().cpu().numpy()
+        with torch.autocast(points.device.type, enabled=False):
+            mass = self.probability(points)[:, 0].double().cpu().numpy()
         rows = [row[(grid >= a).numpy() & (grid <= b).numpy()] for row, a, b in zip(mass, low, high, strict=True)]
         return Tables.from_pmf(rows, low.tolist())
 

@@ -1,0 +1,116 @@
+"""Frame types, references and coding order, for any intra period, GOP size and length."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchDVC.coding_structure import CodedFrame, CodingStructure, frames_needed, parse_pairs, training_frames
+
+STRUCTURES = st.builds(CodingStructure, st.integers(0, 70), st.sampled_from([1, 2, 4, 8, 16, 32]))
+LENGTHS = st.integers(0, 150)
+
+
+def texts(frames: list[CodedFrame]) -> str:
+    return " ".join(map(str, frames))
+
+
+@given(STRUCTURES, LENGTHS)
+def test_each_frame_is_coded_once_and_after_its_references(structure: CodingStructure, frames: int) -> None:
+    order = structure.order(frames)
+    coded: set[int] = set()
+    for frame in order:
+        assert coded.issuperset(frame.references)
+        assert frame.index not in coded
+        coded.add(frame.index)
+    assert coded == set(range(frames))
+
+
+@given(STRUCTURES, LENGTHS)
+def test_frames_are_of_the_type_that_their_place_asks_for(structure: CodingStructure, frames: int) -> None:
+    for frame in structure.order(frames):
+        intra = frame.index % structure.intra_period == 0 if structure.intra_period else frame.index == 0
+        assert (frame.type == "I") == intra
+        assert len(frame.references) == "IPB".index(frame.type)
+        if frame.type == "B":
+            left, right = frame.references
+            assert left < frame.index < right and frame.index - left == right - frame.index
+        if frame.type == "P":
+            assert frame.index - structure.gop_size <= frame.references[0] < frame.index
+
+
+@given(STRUCTURES, LENGTHS)
+def test_only_its_end_is_referred_to_from_outside_a_gop(structure: CodingStructure, frames: int) -> None:
+    start = -1
+    for gop in structure.gops(frames):
+        own = {frame.index for frame in gop}
+        assert own == set(range(start + 1, gop[0].index + 1))
+        assert {r for frame in gop for r in frame.references} <= own | {start}
+        start = gop[0].index
+
+
+@given(STRUCTURES, st.integers(1, 150))
+def test_a_gop_needs_no_more_look_ahead_than_its_size(structure: CodingStructure, frames: int) -> None:
+    start, order = -1, []
+    while start < frames - 1:
+        gop = structure.gop(start, min(start + structure.gop_size, frames - 1))
+        order += gop
+        start = gop[0].index
+    assert order == structure.order(frames)
+
+
+@given(st.sampled_from([2, 4, 8, 16]), st.integers(1, 5))
+def test_gops_of_the_intra_period_have_no_p_frames(size: int, gops: int) -> None:
+    types = {frame.type for frame in CodingStructure(size, size).order(size * gops + 1)}
+    assert types == {"I", "B"}
+
+
+def test_the_structures_of_the_documentation() -> None:
+    assert texts(CodingStructure(4).order(8)) == "0 0>1 1>2 2>3 4 4>5 5>6 6>7"
+    assert texts(CodingStructure(8, 4).order(9)) == "0 0>4 0>2<4 0>1<2 2>3<4 8 4>6<8 4>5<6 6>7<8"
+    assert texts(CodingStructure(0, 4).order(8)) == "0 0>4 0>2<4 0>1<2 2>3<4 4>6 4>5<6 6>7"
+
+
+@pytest.mark.parametrize(("intra_period", "gop_size"), [(-1, 1), (8, 0), (8, 3), (8, -4)])
+def test_an_impossible_structure_is_refused(intra_period: int, gop_size: int) -> None:
+    with pytest.raises(ValueError, match=f"{intra_period if intra_period < 0 else gop_size}"):
+        CodingStructure(intra_period, gop_size)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "frames", "expected"),
+    [
+        ("step1", 4, {"0 0>1 1>2 2>3"}),
+        ("step2", 5, {"0 0>2 2>4"}),
+        ("step3", 7, {"0 0>3 3>6"}),
+        ("step123", 4, {"0 0>1 1>2 2>3", "0 0>2", "0 0>3"}),
+        ("step123", 3, {"0 0>1 1>2", "0 0>2"}),
+        ("step136", 7, {"0 0>1 1>2 2>3 3>4 4>5 5>6", "0 0>3 3>6", "0 0>6"}),
+        ("step1", 1, {"0"}),
+        ("0>1 1>2", 3, {"0 0>1 1>2"}),
+        ("0>2 0>1<2", 3, {"0 0>2 0>1<2"}),
+    ],
+)
+def test_training_pairs(pairs: str, frames: int, expected: set[str]) -> None:
+    drawn = {texts(training_frames(pairs, frames, random.Random(seed))) for seed in range(50)}
+    assert drawn == expected
+
+
+@given(st.sampled_from(["step1", "step2", "step3", "step123", "step136", "0>1 1>2", "0>2 0>1<2", "3>1"]))
+def test_the_frames_that_pairs_need_are_enough(pairs: str) -> None:
+    frames = training_frames(pairs, frames_needed(pairs), random.Random(0))
+    assert len(frames) > 1
+    assert max(i for frame in frames for i in (frame.index, *frame.references)) < frames_needed(pairs)
+
+
+def test_pairs_are_read_as_they_print() -> None:
+    assert texts(list(parse_pairs("0>2 0>1<2"))) == "0>2 0>1<2"
+
+
+@pytest.mark.parametrize("item", ["1", "0>", "0>1>2", "0<1>2", "a>b", "step4", "-1>0", "0>1<"])
+def test_what_is_no_pair_is_named(item: str) -> None:
+    with pytest.raises(ValueError, match=f"'{item}'; expected step1"):
+        parse_pairs(f"0>1 {item}")
