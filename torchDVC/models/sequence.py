@@ -66,7 +66,7 @@ class FrameTask:
 
 def code_frames(
     codec: Codec, modes: Modes, size: tuple[int, int], tasks: Iterable[FrameTask],
-    lost: Callable[[CodedFrame, BitstreamError], None] | None = None,
+    lost: Callable[[BitstreamError], None] | None = None,
 ) -> Iterator[CodedPicture]:
     """Encode or decode frames one after another.
 
@@ -75,7 +75,7 @@ def code_frames(
         modes: the mode string of each frame type.
         size: height and width of the pictures.
         tasks: the frames in coding order.
-        lost: told of frames that cannot be decoded, instead of an error; they are left out.
+        lost: told why a frame cannot be decoded, instead of an error; such frames are left out.
 
     Yields:
         Every frame once, when it is coded.
@@ -87,7 +87,7 @@ def code_frames(
         except BitstreamError as error:
             if lost is None:
                 raise
-            lost(task.frame, error)
+            lost(error)
             continue
         buffer.add(task.frame, codec.reference_of(state))
         yield CodedPicture(task.frame, task.source, state, task.stream)
@@ -100,6 +100,8 @@ def _code(
     mode = mode_of(modes, task.frame.type)
     if not mode:
         raise BitstreamError(f"frame {task.frame.index}: the model codes no {task.frame.type} frames")
+    if task.quality >= codec.levels:
+        raise BitstreamError(f"frame {task.frame.index}: quality {task.quality}; the model has {codec.levels} levels")
     level = torch.full((1,), task.quality, dtype=torch.int64, device=codec.lmdas.device)
     return codec.code_frame(mode, size, task.stream, references, frame=task.source, quality=level)
 
@@ -153,14 +155,20 @@ class _LookAhead:
         return self._waiting.pop(index)
 
 
-def in_display_order(items: Iterable[tuple[int, Item]]) -> Iterator[tuple[int, Item]]:
-    """Reorder (display index, item) pairs, as early as possible; what follows a missing index waits for the end."""
+def in_display_order(items: Iterable[tuple[CodedFrame, Item]]) -> Iterator[tuple[int, Item]]:
+    """Reorder what belongs to coded frames by display index, as early as possible.
+
+    Indexes that never come are passed over as soon as that is certain: with an I or P frame, all up to the one before.
+    """
     waiting: dict[int, Item] = {}
-    due = 0
-    for index, item in items:
-        waiting[index] = item
-        while due in waiting:
-            yield due, waiting.pop(due)
+    due, certain, anchor = 0, -1, -1
+    for frame, item in items:
+        waiting[frame.index] = item
+        if frame.type != "B":
+            certain, anchor = anchor, frame.index
+        while due in waiting or due <= certain:
+            if due in waiting:
+                yield due, waiting.pop(due)
             due += 1
     yield from sorted(waiting.items())
 

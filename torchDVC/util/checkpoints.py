@@ -62,7 +62,30 @@ def load(path: str | Path) -> Any:
         raise CheckpointError(f"{path}: not a checkpoint of torchDVC, but a safetensors file of another program")
     if metadata[_CRC_KEY] != f"{_crc32(metadata[_STATE_KEY], tensors):08x}":
         raise CheckpointError(f"{path}: damaged: its contents do not match their checksum")
-    return _unpack(json.loads(metadata[_STATE_KEY]), tensors)
+    try:
+        return _unpack(json.loads(metadata[_STATE_KEY]), tensors)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as error:
+        raise CheckpointError(f"{path}: damaged: its description of its contents makes no sense") from error
+
+
+def load_text(path: str | Path, key: str) -> str:
+    """A text that the mapping in a file of `save` has under ``key``, "" if none; quick, as it reads no tensor.
+
+    The file is not checked for damage. Raises `CheckpointError` where it is not a safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    _require_file(Path(path))
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads((file.metadata() or {}).get(_STATE_KEY, "null"))
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: damaged, or not a safetensors file ({_first_line(error)})") from error
+    match state:
+        case {"dict": list(items)}:
+            texts = [item[1] for item in items if isinstance(item, list) and len(item) == 2 and item[0] == key]
+            return next((text for text in texts if isinstance(text, str)), "")
+    return ""
 
 
 def load_foreign(path: str | Path) -> Any:

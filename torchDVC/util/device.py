@@ -7,7 +7,16 @@ from pathlib import Path
 
 import torch
 
+from torchDVC.util.errors import ConfigError
+
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def choose_device(name: str) -> torch.device:
+    """What ``auto``, ``cpu`` or ``cuda`` stands for here. Raises `ConfigError` for ``cuda`` where there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(["--device cuda: no CUDA device here; expected auto or cpu"])
+    return torch.device("cpu" if name == "cpu" or not torch.cuda.is_available() else "cuda")
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:

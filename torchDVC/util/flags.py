@@ -38,6 +38,7 @@ class Flag:
     metavar: str = ""
     many: bool = False
     short: str = ""
+    positional: bool = False
 
 
 def flag(
@@ -46,6 +47,11 @@ def flag(
 ) -> Any:
     """A field that a flag of its name fills. Without a default the flag must be given."""
     return dataclasses.field(default=default, metadata={_METADATA: Flag(read, text, group, metavar, many, short)})
+
+
+def argument(read: Reader, text: str, *, group: str, metavar: str) -> Any:
+    """A field that the next value without a flag fills; it must be given."""
+    return dataclasses.field(metadata={_METADATA: Flag(read, text, group, metavar, positional=True)})
 
 
 def switch_flag(text: str, *, group: str, default: bool = False) -> Any:
@@ -83,9 +89,9 @@ def parse_flags(
             try:
                 values[field.name] = _read(field.metadata[_METADATA], getattr(known, field.name))
             except Unexpected as error:
-                problems.append(f"--{field.name} {_joined(getattr(known, field.name))}; expected {error}")
+                problems.append(f"{_shown(field)} {_joined(getattr(known, field.name))}; expected {error}")
         elif field.default is MISSING:
-            problems.append(f"--{field.name} is missing; expected {field.metadata[_METADATA].help}")
+            problems.append(f"{_shown(field)} is missing; expected {field.metadata[_METADATA].help}")
     if not problems:
         record = options(**values)
         problems = list(getattr(record, "problems", list)())
@@ -96,6 +102,12 @@ def parse_flags(
 
 def _fields(options: type[Any]) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(options) if _METADATA in field.metadata]
+
+
+def _shown(field: dataclasses.Field[Any]) -> str:
+    """What a user calls a flag or an argument."""
+    declared: Flag = field.metadata[_METADATA]
+    return declared.metavar if declared.positional else f"--{field.name}"
 
 
 def _read(declared: Flag, given: Any) -> Any:
@@ -110,13 +122,20 @@ def _joined(given: str | Sequence[str]) -> str:
 
 def _unknown(arguments: Sequence[str], options: type[Any]) -> Iterator[str]:
     """A line for each flag that does not exist; what follows one is its value."""
-    known = ["--help", *(f"--{field.name}" for field in _fields(options))]
+    named = [field for field in _fields(options) if not field.metadata[_METADATA].positional]
+    known = ["--help", *(f"--{field.name}" for field in named)]
     known += [f"--no-{field.name}" for field in _fields(options) if field.default is True]
     flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
     for name in flags:
         yield f"unknown flag '{name}'{did_you_mean(name, known) or '; --help lists them'}"
     if arguments and not flags:
-        yield f"unexpected argument '{arguments[0]}'; expected flags only, --help lists them"
+        yield f"unexpected argument '{arguments[0]}'; expected {_arguments(options)}, --help lists them"
+
+
+def _arguments(options: type[Any]) -> str:
+    """What may stand on a command line."""
+    positional = [_shown(field) for field in _fields(options) if field.metadata[_METADATA].positional]
+    return f"{' and '.join(positional)}, and flags" if positional else "flags only"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -152,6 +171,9 @@ def _add(group: Any, field: dataclasses.Field[Any], declared: Flag) -> None:
     if field.default not in (MISSING, None, ()):
         text += f" (default {field.default})"
     metavar = declared.metavar or field.name.upper()
+    if declared.positional:
+        group.add_argument(field.name, nargs="?", metavar=metavar, help=text)
+        return
     names = [f"-{declared.short}", name] if declared.short else [name]
     group.add_argument(
         *names, dest=field.name, nargs="+" if declared.many else None, metavar=metavar, help=text.replace("%", "%%")

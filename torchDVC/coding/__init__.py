@@ -1,0 +1,1 @@
+"""Coding real files: what `codec.py` and `tester.py --write_stream` run."""

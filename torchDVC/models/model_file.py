@@ -1,0 +1,210 @@
+"""Model files: everything a decoder needs, in one safetensors file that never executes anything.
+
+A model file holds the module table with all arguments, the mode strings, the weights, and the integers that decide
+symbols (`torchDVC.modules.entropy.exact`), worked out once at export. Its hash is over all of these, so a stream names
+the model that its pictures come from and not only one that reads its symbols.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchDVC.models.codec import Codec
+from torchDVC.modules.entropy.exact import ExactModule
+from torchDVC.util import checkpoints
+from torchDVC.util.configuration import ModelConfig, ModuleSpec, Process
+from torchDVC.util.configuration.annotations import MismatchError, fit
+from torchDVC.util.configuration.modes import check_mode
+from torchDVC.util.configuration.records import MODES, Modes
+from torchDVC.util.errors import CheckpointError, nearest
+from torchDVC.util.registry import ModuleType, load_class, scan
+from torchDVC.util.report import Report
+
+FORMAT = 1
+SHOWN_DIGITS = 12
+"""Hexadecimal digits of a hash that messages and file names show."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A codec fixed to integers, with its modes; ``hash`` is the SHA-256 of its content in hexadecimal."""
+
+    codec: Codec
+    modes: Modes
+    hash: str
+
+    @property
+    def name(self) -> str:
+        """What the model csv was called."""
+        return self.codec.config.name
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.hash[:SHOWN_DIGITS]})"
+
+
+def fixed(codec: Codec, modes: Modes) -> Model:
+    """Fix a codec, in place, to the integers of its weights.
+
+    Raises `CheckpointError` where weights are not finite, or too large for exact arithmetic.
+    """
+    for name, tensor in codec.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"weight '{name}' is not finite; expected a trained model")
+    for path, module in _exact_modules(codec):
+        try:
+            module.fix(module.integers())
+        except (CheckpointError, ValueError) as error:
+            raise CheckpointError(f"{path}: {error}") from error
+    return Model(codec.eval(), modes, _digest(_contents(codec, modes)))
+
+
+def save_model(path: Path, model: Model) -> None:
+    """Write a model file, whole or not at all."""
+    checkpoints.save(path, {**_contents(model.codec, model.modes), "hash": model.hash})
+
+
+def load_model(path: Path) -> Model:
+    """Read a model file, onto the CPU. Raises `CheckpointError` naming a missing, damaged or foreign file."""
+    contents = _read(path)
+    config = ModelConfig(contents["name"], path, tuple(_specs(contents["modules"], path)))
+    codec = _built(config)
+    checkpoints.load_weights(codec, contents["model"], str(path))
+    integers = contents["integers"]
+    for name, module in _exact_modules(codec):
+        if name not in integers:
+            raise CheckpointError(f"{path}: lacks the integers of {name}")
+        try:
+            module.fix({key: array.numpy() for key, array in integers[name].items()})
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {name}: {error}") from error
+    return Model(codec.eval(), _modes(contents["modes"], config), contents["hash"])
+
+
+def stored_hash(path: Path) -> str:
+    """The hash that a model file says it has; "" for any other file. It is only believed by `load_model`'s check."""
+    try:
+        return checkpoints.load_text(path, "hash")
+    except CheckpointError:
+        return ""
+
+
+# --- content
+
+
+def _exact_modules(codec: Codec) -> Iterator[tuple[str, ExactModule]]:
+    return ((path, module) for path, module in codec.named_modules() if isinstance(module, ExactModule))
+
+
+def _contents(codec: Codec, modes: Modes) -> dict[str, Any]:
+    """What a model file holds beside its hash."""
+    return {
+        "format": FORMAT,
+        "name": codec.config.name,
+        "modules": [_row(spec) for spec in codec.config.modules],
+        "modes": {key: getattr(modes, key) for key in MODES},
+        "model": {name: tensor.detach().cpu() for name, tensor in codec.state_dict().items()},
+        "integers": {
+            path: {name: torch.tensor(array, dtype=torch.int32) for name, array in module.integers().items()}
+            for path, module in _exact_modules(codec)
+        },
+    }
+
+
+def _row(spec: ModuleSpec) -> dict[str, Any]:
+    """A line of the module table, with the defaults of arguments that were not given: those may change some day."""
+    signature = inspect.signature(load_class(spec.type))
+    defaults = {name: p.default for name, p in signature.parameters.items() if p.default is not p.empty}
+    return {"code": spec.code, "name": spec.name, "type": spec.type.name, "args": {**defaults, **spec.args}}
+
+
+def _digest(contents: Mapping[str, Any]) -> str:
+    """SHA-256 of the module table, arguments and modes, then of every tensor: name, form and bytes."""
+    table = {key: contents[key] for key in ("format", "modules", "modes")}
+    digest = hashlib.sha256(json.dumps(table, sort_keys=True, default=list).encode())
+    for name, tensor in _tensors(contents):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _tensors(contents: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor, by name."""
+    yield from sorted(contents["model"].items())
+    for path, integers in sorted(contents["integers"].items()):
+        yield from ((f"{path}:{name}", tensor) for name, tensor in sorted(integers.items()))
+
+
+# --- reading what may be anything
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a file, checked against its hash."""
+    contents = checkpoints.load(path)
+    match contents:
+        case {"format": int(), "name": str(), "modules": list(), "modes": dict(), "hash": str(),
+              "model": dict(weights), "integers": dict(integers)}:
+            tensors = [*weights.values(), *(t for of in integers.values() if isinstance(of, dict) for t in of.values())]
+        case _:
+            raise CheckpointError(f"{path}: not a model file; 'codec.py export' makes one of a checkpoint")
+    if contents["format"] != FORMAT:
+        raise CheckpointError(f"{path}: a model file of format {contents['format']}; expected {FORMAT}")
+    if not all(isinstance(tensor, Tensor) for tensor in tensors) or contents["hash"] != _digest(contents):
+        raise CheckpointError(f"{path}: damaged: its contents do not match their hash")
+    return dict(contents)
+
+
+def _specs(rows: list[Any], path: Path) -> Iterator[ModuleSpec]:
+    """The module table; every type must be installed and take the arguments."""
+    report = Report()
+    types = scan(report)
+    report.raise_if_any()
+    for row in rows:
+        match row:
+            case {"code": str(code), "name": str(name), "type": str(type_name), "args": dict(args)}:
+                where = f"{path}: module {name}"
+            case _:
+                raise CheckpointError(f"{path}: damaged: {row!r:.60} is not a module")
+        if type_name not in types:
+            raise CheckpointError(f"{where}: its type '{type_name}' is not installed{nearest(type_name, types)}")
+        if not name.isidentifier() or name.startswith("_"):
+            raise CheckpointError(f"{where}: expected a name such as motion_codec")
+        yield ModuleSpec(code, name, types[type_name], _arguments(args, types[type_name], where), where=where)
+
+
+def _arguments(args: Mapping[str, Any], module_type: ModuleType, where: str) -> dict[str, Any]:
+    annotations = {parameter.name: parameter.annotation for parameter in module_type.parameters}
+    fitted = {}
+    for name, value in args.items():
+        value = list(value) if isinstance(value, tuple) else value
+        try:
+            fitted[name] = fit(value, annotations[name])
+        except (KeyError, MismatchError) as error:
+            raise CheckpointError(f"{where}: {module_type.name} does not take {name} = {value!r:.60}") from error
+    return fitted
+
+
+def _built(config: ModelConfig) -> Codec:
+    try:
+        return Codec(config)
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+        raise CheckpointError(f"{config.path}: its modules cannot be built: {error}") from error
+
+
+def _modes(modes: Mapping[str, Any], config: ModelConfig) -> Process:
+    """The mode strings, checked against the module table."""
+    codes = {key: mode for key, mode in modes.items() if key in MODES and isinstance(mode, str)}
+    if codes.keys() != MODES.keys():
+        raise CheckpointError(f"{config.path}: damaged: it lacks a mode string of {', '.join(MODES)}")
+    problems = [problem for key, mode in codes.items() for problem in check_mode(key, mode, config)]
+    if problems:
+        raise CheckpointError(f"{config.path}: {problems[0]}")
+    return Process(config.name, **codes, where=str(config.path))

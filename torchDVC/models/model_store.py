@@ -1,0 +1,62 @@
+"""Where model files are kept, and finding the one that a stream names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from torchDVC.models.model_file import SHOWN_DIGITS, Model, load_model, save_model, stored_hash
+from torchDVC.util.checkpoints import SUFFIX
+from torchDVC.util.errors import CheckpointError, nearest
+
+MODELS_VARIABLE = "TORCHDVC_MODELS"
+SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
+
+
+def folders() -> list[Path]:
+    """Where models are looked for: the folders of ``$TORCHDVC_MODELS``, ``$LOG/models``, the shipped models."""
+    own = [Path(folder).expanduser() for folder in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if folder]
+    return [*own, Path(os.environ.get("LOG") or "log") / "models", SHIPPED]
+
+
+def keep(model: Model) -> Path:
+    """Put a model where `find` finds it, unless it is there already; returns the file."""
+    known = _file_of(model.hash)
+    if known is not None:
+        return known
+    path = folders()[0] / f"{model.name}-{model.hash[:SHOWN_DIGITS]}{SUFFIX}"
+    save_model(path, model)
+    return path
+
+
+def find(prefix: str) -> Model:
+    """The model whose hash begins with ``prefix``. Raises `CheckpointError` that says where it was looked for."""
+    path = _file_of(prefix)
+    if path is None:
+        searched = ", ".join(map(str, folders()))
+        raise CheckpointError(
+            f"model {prefix[:SHOWN_DIGITS]}… is not here; expected --model, or its file in one of: {searched}"
+        )
+    return load_model(path)
+
+
+def open_model(name: str) -> Model:
+    """A model by the path of its file, or by its name in one of the `folders`."""
+    candidates = [Path(name).expanduser(), *(folder / f"{name}{SUFFIX}" for folder in folders())]
+    for path in candidates:
+        if path.is_file():
+            return load_model(path)
+    names = [path.stem for path in _files()]
+    raise CheckpointError(f"{name}: no such model file, nor a model of that name{nearest(name, names)}")
+
+
+def _file_of(prefix: str) -> Path | None:
+    """The first file that says its hash begins so; those named after it are asked first."""
+    files = sorted(_files(), key=lambda path: prefix[:SHOWN_DIGITS] not in path.name)
+    return next((path for path in files if stored_hash(path).startswith(prefix)), None)
+
+
+def _files() -> Iterator[Path]:
+    for folder in folders():
+        yield from sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
