@@ -1,0 +1,141 @@
+"""HEVC and BPG as the module ``i`` of a model: bits counted, decoded from the stream, damage refused."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from torchDVC.advance_modules import module_types
+from torchDVC.dataset.procedural import procedural_clip
+from torchDVC.models.codec import Codec
+from torchDVC.modules.entropy.streams import DryStream, EstimatingStream, ReadingStream, TrainingStream, WritingStream
+from torchDVC.modules.intra.bpg import BPGIntra
+from torchDVC.util.configuration import load_model_config
+from torchDVC.util.errors import BitstreamError, LCPError
+
+SIZE = (80, 112)  # height, width: padded to 128x128
+
+# Stands in for bpgenc and bpgdec: "codes" a png by copying it, with their command lines.
+STAND_IN = """#!{python}
+import shutil, sys
+arguments = sys.argv[1:]
+if arguments == ["-h"]:
+    print("BPG Image Encoder version 0.0.0 (stand-in)")
+elif open(arguments[-1], "rb").read(8) != b"\\x89PNG\\r\\n\\x1a\\n":
+    sys.exit("Could not open BPG file")
+else:
+    assert "{name}" == "bpgdec" or arguments[:6] == ["-f", "444", "-m", "9", "-q", "27"], arguments
+    shutil.copy(arguments[-1], arguments[arguments.index("-o") + 1])
+"""
+
+
+def make_codec(tmp_path: Path, module: str, arguments: str = "") -> Codec:
+    if arguments:
+        (tmp_path / "arguments.json").write_text(arguments)
+        arguments = str(tmp_path / "arguments.json")
+    (tmp_path / "model.csv").write_text(f"code,name,type,args,weights\ni,intra_codec,{module},{arguments},\n")
+    return Codec(load_model_config(str(tmp_path / "model.csv")))
+
+
+def pictures(count: int = 1) -> Tensor:
+    clip = procedural_clip(1, count, SIZE[::-1])
+    return torch.from_numpy(np.stack(list(clip))).float() / 255
+
+
+def put_stand_ins(folder: Path, monkeypatch) -> None:
+    for name in ("bpgenc", "bpgdec"):
+        program = folder / name
+        program.write_text(STAND_IN.format(python=sys.executable, name=name))
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize("qp", [37, 22])
+def test_hevc_through_the_streams(tmp_path, qp):
+    codec = make_codec(tmp_path, "HEVCIntra", f'{{"qp": {qp}, "preset": "veryfast"}}')
+    x = pictures(2)
+    writing = WritingStream(2, keep_maps=True)
+    written = codec.code_frame("i", SIZE, writing, frame=x)["recon"]
+    payload = writing.payload()
+    read = codec.code_frame("i", SIZE, ReadingStream(payload, batch=2))["recon"]
+    assert torch.equal(read, written) and written.shape == x.shape
+    estimated = EstimatingStream(2)
+    codec.code_frame("i", SIZE, estimated, frame=x)
+    bits = float(estimated.rates()["intra"].sum())
+    assert bits == pytest.approx(len(payload) * 8, rel=0.01, abs=64)
+    mse = float((written - x).square().mean())
+    assert mse < (0.002 if qp == 22 else 0.01)
+    assert writing.maps is not None
+    assert sum(float(m.sum()) for m in writing.maps["intra"]) == pytest.approx(bits, rel=1e-3)
+
+
+def test_better_quality_costs_more(tmp_path):
+    bits, errors = [], []
+    for qp in (37, 32, 27, 22):
+        stream = EstimatingStream()
+        recon = make_codec(tmp_path, "HEVCIntra", f'{{"qp": {qp}}}').code_frame("i", SIZE, stream, frame=pictures())
+        bits.append(float(stream.rates()["intra"]))
+        errors.append(float((recon["recon"] - pictures()).square().mean()))
+    assert bits == sorted(bits) and errors == sorted(errors, reverse=True)
+
+
+def test_training_counts_eight_bits_a_byte(tmp_path):
+    codec = make_codec(tmp_path, "HEVCIntra")
+    training, estimated = TrainingStream(), EstimatingStream()
+    recon = codec.code_frame("i", SIZE, training, frame=pictures())["recon"]
+    assert torch.equal(recon, codec.code_frame("i", SIZE, estimated, frame=pictures())["recon"])
+    rates = [float(stream.rates()["intra"]) for stream in (training, estimated)]
+    assert rates[0] % 8 == 0 and rates[0] == pytest.approx(rates[1], rel=0.01)
+
+
+def test_a_dry_run_gives_grey(tmp_path):
+    recon = make_codec(tmp_path, "HEVCIntra").code_frame("i", SIZE, DryStream())["recon"]
+    assert recon.shape == (1, 3, *SIZE) and float(recon.min()) == float(recon.max()) == pytest.approx(128 / 255)
+
+
+def test_damage_is_a_bitstream_error(tmp_path):
+    codec = make_codec(tmp_path, "HEVCIntra", '{"preset": "ultrafast"}')
+    stream = WritingStream()
+    codec.code_frame("i", SIZE, stream, frame=pictures())
+    payload = stream.payload()
+    random = np.random.default_rng(0)
+    for _ in range(12):
+        damaged = bytearray(payload)
+        for place in random.integers(len(payload), size=5):
+            damaged[place] ^= 1 << random.integers(8)
+        with contextlib.suppress(BitstreamError):  # what damage within the HEVC data gives is up to its decoder
+            assert codec.code_frame("i", SIZE, ReadingStream(bytes(damaged)))["recon"].shape == (1, 3, *SIZE)
+    for cut in (0, 3, len(payload) // 2):
+        with pytest.raises(BitstreamError):
+            codec.code_frame("i", SIZE, ReadingStream(payload[:cut]))
+
+
+def test_bpg_with_the_programs_it_needs(tmp_path, monkeypatch):
+    put_stand_ins(tmp_path, monkeypatch)
+    codec = make_codec(tmp_path, "BPGIntra", '{"qp": 27}')
+    stream = WritingStream()
+    written = codec.code_frame("i", SIZE, stream, frame=pictures())["recon"]
+    torch.testing.assert_close(written, pictures(), atol=0.51 / 255, rtol=0)
+    assert torch.equal(codec.code_frame("i", SIZE, ReadingStream(stream.payload()))["recon"], written)
+    with pytest.raises(BitstreamError, match="damaged BPG picture: bpgdec says 'Could not open BPG file'"):
+        BPGIntra().decode(b"not a picture", 8, 8)
+
+
+def test_bpg_without_its_programs(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LCPError, match="bpgenc was not found; install libbpg"):
+        make_codec(tmp_path, "BPGIntra").code_frame("i", SIZE, EstimatingStream(), frame=pictures())
+
+
+def test_both_are_registered_with_their_arguments():
+    types = module_types()
+    assert [str(p) for p in types["HEVCIntra"].parameters] == ["qp: int = …", "preset: str = …"]
+    assert [str(p) for p in types["BPGIntra"].parameters] == ["qp: int = …"]
+    assert types["BPGIntra"].codes and types["BPGIntra"].encoder_reads == ("frame",)

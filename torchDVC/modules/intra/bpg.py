@@ -1,0 +1,27 @@
+"""BPG as the intra codec of a model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from torchDVC.modules.intra.conventional import ConventionalIntra
+from torchDVC.util.bpg import decode_bpg, encode_bpg
+from torchDVC.util.registry import codec_module
+
+
+@codec_module(encoder_reads="frame", writes="recon", codes=True)
+class BPGIntra(ConventionalIntra):
+    """BPG pictures by libbpg's ``bpgenc`` and ``bpgdec``, which the user installs; 4:4:4.
+
+    Args:
+        qp: quantiser parameter, 0 to 51; see `ConventionalIntra`.
+    """
+
+    def __init__(self, qp: int = 22) -> None:
+        super().__init__(qp)
+
+    def encode(self, picture: np.ndarray) -> bytes:
+        return encode_bpg(picture, self.qp)
+
+    def decode(self, data: bytes, width: int, height: int) -> np.ndarray:
+        return decode_bpg(data)
