@@ -42,6 +42,8 @@ class Hyperprior(nn.Module):
         self.h_a = nn.Sequential(
             conv(channels, width, 3, stride=1), nn.ReLU(), conv(width, width), nn.ReLU(), conv(width, width)
         )
+        for layer in self.h_a[::2]:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # type: ignore[arg-type]
         self.h_s = IntegerSynthesis(width, width, width, 2 * channels)
         self.z_prior = FactorizedPrior(width)
         self.y_tables = GaussianTables()

@@ -92,7 +92,7 @@ class IntegerConv2d(ExactModule):
     def shifts(self) -> Tensor:
         """Fraction bits of each output channel's integer weights, (outputs, 1)."""
         with torch.no_grad():
-            size = self.weight.abs().to(torch.float64)
+            size = self.weight.abs()
             budget = 0.9 * EXACT / ACTIVATION_MAX
             room = torch.minimum(WEIGHT_MAX / size.amax(1), budget / (size.sum(1) + size.shape[1]))
             return torch.log2(room.clamp(2.0**SHIFT_MIN, 2.0**SHIFT_MAX)).floor().to(torch.float32)[:, None]

@@ -89,10 +89,12 @@ class Stream:
 
 
 class TrainingStream(Stream):
-    """Differentiable: bits from the likelihood of the latent with uniform noise, values rounded straight-through.
+    """Differentiable: bits from the likelihood of the latent with uniform noise in place of rounding.
 
-    This mixed quantisation (Minnen & Singh 2020, "Channel-wise autoregressive entropy models", section 3.3) gives the
-    synthesis what the decoder will give it, and the rate a smooth gradient.
+    What is returned is rounded, with gradients straight through, so that the synthesis gets what a decoder will give it
+    (mixed quantisation: Minnen & Singh 2020, "Channel-wise autoregressive entropy models", section 3.3). A
+    hyper-latent keeps the noise (Ballé et al. 2018): rounded, it would be all zero at first, and a hyper-synthesis that
+    sees nothing learns nothing.
     """
 
     def code(self, y: Tensor | None, prior: Prior) -> Tensor:
@@ -101,7 +103,7 @@ class TrainingStream(Stream):
             v = y.float() - prior.mean
             noisy = v + torch.empty_like(v).uniform_(-0.5, 0.5)
             self._book(-torch.log2(prior.likelihood(noisy)), prior.part)
-            return round_through(v) + prior.mean
+            return (noisy if prior.part == "hyper" else round_through(v)) + prior.mean
 
 
 class SymbolStream(Stream):
