@@ -115,9 +115,14 @@ def _module_weights(path: Path, name: str) -> Mapping[str, Tensor]:
     return of_run or tensors
 
 
+def checkpoint_file(path: Path) -> Path:
+    """A checkpoint: the file itself, or the newest one of a folder."""
+    return checkpoints.newest(path) if path.is_dir() else path
+
+
 def model_weights(path: Path) -> Mapping[str, Tensor]:
     """The codec's tensors in a checkpoint of a run (a file, or the newest one of a folder)."""
-    state: Any = checkpoints.load(checkpoints.newest(path) if path.is_dir() else path)
+    state: Any = checkpoints.load(checkpoint_file(path))
     if not isinstance(state, dict) or "model" not in state:
         raise CheckpointError(f"{path}: holds no model; expected a checkpoint that trainer.py wrote")
     tensors: Mapping[str, Tensor] = state["model"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from torchDVC.coding.options import SourceOptions
+from torchDVC.models.codec import Codec
 from torchDVC.models.model_file import Model, fixed
 from torchDVC.runner import build_codec, model_weights
 from torchDVC.util import checkpoints
-from torchDVC.util.configuration import ModelConfig, Process, TestConfig, load_run
+from torchDVC.util.configuration import Process, TestConfig, load_run
 from torchDVC.util.errors import ConfigError, nearest
 
 
@@ -22,10 +23,11 @@ def export_model(options: SourceOptions) -> Model:
     run_config = options.run_config or f"{Path(options.model_config).stem}.cfg"
     config, tests = load_run(options.model_config, run_config, "test")
     process = _process(tests, options.process)
-    _check_weights(options, config)
     codec = build_codec(config)
     if options.checkpoint is not None:
         checkpoints.load_weights(codec, model_weights(options.checkpoint), str(options.checkpoint))
+    else:
+        _check_weights(codec)
     return fixed(codec, process)
 
 
@@ -37,7 +39,9 @@ def _process(tests: TestConfig, name: str | None) -> Process:
     return tests.processes[0] if name is None else by_name[name]
 
 
-def _check_weights(options: SourceOptions, config: ModelConfig) -> None:
-    untrained = [str(spec) for spec in config.modules if spec.weights is None]
-    if options.checkpoint is None and untrained:
+def _check_weights(codec: Codec) -> None:
+    """Raises `ConfigError` where a module has weights to learn and its csv line names none that were."""
+    modules = [spec for spec in codec.config.modules if spec.weights is None]
+    untrained = [str(spec) for spec in modules if any(True for _ in codec.get_submodule(spec.name).parameters())]
+    if untrained:
         raise ConfigError([f"--checkpoint is missing; expected trained weights for {', '.join(untrained)}"])

@@ -15,12 +15,13 @@ from torchDVC.analysis.results import FrameRow, RDRow, frame_means, read_frames,
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.dataset.frame import Frame, VideoReader
 from torchDVC.dataset.testing import TestSequence, test_sequences
-from torchDVC.models.codec import mode_of
+from torchDVC.models.codec import CodedPicture, mode_of
 from torchDVC.models.sequence import code_sequence, to_tensor
 from torchDVC.modules.entropy.streams import EstimatingStream
-from torchDVC.runner import Runner
+from torchDVC.runner import Runner, checkpoint_file
 from torchDVC.testing.measurement import Measurement, Stopwatch
 from torchDVC.testing.pictures import chosen_frames
+from torchDVC.testing.real_streams import RealCoder, RealStream
 from torchDVC.util import checkpoints
 from torchDVC.util.command_line import TestOptions
 from torchDVC.util.configuration import ModelConfig, Process, TestConfig
@@ -57,7 +58,9 @@ class Tester(Runner):
         self.codec.eval()
         self.arithmetic = self.precision("32")
         self.quality = self.codec.level_of(options.lmda * options.lmda_scale)
-        self.checkpoint = checkpoints.sha256(options.checkpoint) if options.checkpoint is not None else ""
+        self.checkpoint = ""
+        if options.checkpoint is not None:
+            self.checkpoint = checkpoints.sha256(checkpoint_file(options.checkpoint))
         if options.restore == "none" and not any(spec.weights for spec in model.modules):
             _log.warning("no checkpoint given (--restore load --checkpoint PATH): testing untrained weights")
 
@@ -72,6 +75,8 @@ class Tester(Runner):
             complexity.write(self.folder / "complexity.csv", self.costs)
             if self.options.print_model:
                 self.fabric.print(complexity.table(self.costs))
+            if self.options.write_stream:
+                self.coder = RealCoder(self.folder, self.codec, process, self.device)
             for sequence in sequences:
                 self._test(sequence, process)
         self.fabric.print(self.results.summary())
@@ -94,7 +99,7 @@ class Tester(Runner):
     # --- one sequence
 
     def _test(self, sequence: TestSequence, process: Process) -> None:
-        reader = sequence.open(frames=self.config.frames, matrix=None)
+        reader = sequence.open(frames=self.config.frames, matrix=self.config.matrix)
         count = reader.info.frames
         identity = {
             "dataset": sequence.dataset, "sequence": sequence.name, "process": process.name,
@@ -108,31 +113,52 @@ class Tester(Runner):
         if self.config.images and not self.options.no_image:
             measurement.picture_folder = self.folder / "images" / sequence.name / f"{self.options.lmda:g}"
             measurement.shown = chosen_frames(count or 1)
-        watch = self._code(sequence.name, reader, process, measurement)
-        self.results.add(self._row(conditions, reader, measurement.rows, watch), measurement.rows)
+        name = f"{sequence.name}_{process.name}_{self.options.lmda:g}"
+        stream = self.coder.stream(name) if self.options.write_stream else None
+        measured = self._code(sequence.name, reader, process, measurement, stream)
+        self.results.add(self._row(conditions, reader, measurement.rows, measured), measurement.rows)
 
     def _conditions(self, reader: VideoReader) -> dict[str, Any]:
         options = self.options
         return {
             "intra_period": options.intra_period, "gop_size": options.gop_size, "matrix": reader.info.matrix,
             "codec": options.experiment_name or Path(options.model_config).stem + "-ssim" * options.ssim,
-            "model": self.model.name, "checkpoint": self.checkpoint, "settings": f"precision {self.arithmetic}",
+            "model": self.model.name, "checkpoint": self.checkpoint,
+            "settings": f"precision {self.arithmetic}" + ", real stream" * options.write_stream,
         }
 
-    def _code(self, name: str, reader: VideoReader, process: Process, measurement: Measurement) -> Stopwatch:
+    def _code(
+        self, name: str, reader: VideoReader, process: Process, measurement: Measurement, stream: RealStream | None
+    ) -> dict[str, Any]:
+        """Code a sequence, and where there is a stream, decode it again; returns columns of its row."""
         waiting: dict[int, Frame] = {}
         watch = Stopwatch()
-        keep_maps = measurement.picture_folder is not None
-        size = (reader.info.height, reader.info.width)
-        pictures = code_sequence(
-            self.codec, process, self.structure, size, lambda frame: EstimatingStream(keep_maps=keep_maps),
-            sources=self._sources(reader, waiting), quality=self.quality,
-        )
+        pixels = reader.info.height * reader.info.width
+        pictures = self._pictures(reader, process, self._sources(reader, waiting), measurement, stream)
         with Progress(reader.info.frames, name, unit="frame") as bar, autocast(self.arithmetic, self.device):
             for picture in watch.watch(pictures):
                 row = measurement.add(picture, waiting.pop(picture.frame.index))
-                bar.update(rate=f"{row.bits / (size[0] * size[1]):.4f} bpp", psnr=f"{row.psnr_rgb:.2f} dB")
-        return watch
+                if stream is not None:
+                    stream.remember(picture)
+                bar.update(rate=f"{row.bits / pixels:.4f} bpp", psnr=f"{row.psnr_rgb:.2f} dB")
+            if stream is None:
+                return {"encode_fps": watch.rate}
+            return {
+                "encode_fps": watch.rate, "decode_fps": stream.check().rate, "bpp": stream.bits / pixels / watch.items
+            }
+
+    def _pictures(
+        self, reader: VideoReader, process: Process, sources: Iterator[Tensor], measurement: Measurement,
+        stream: RealStream | None,
+    ) -> Iterator[CodedPicture]:
+        """The coded pictures of a sequence, written to a stream where there is one."""
+        keep_maps = measurement.picture_folder is not None
+        if stream is not None:
+            return stream.write(reader.info, self.structure, self.quality, sources, keep_maps)
+        return code_sequence(
+            self.codec, process, self.structure, (reader.info.height, reader.info.width),
+            lambda frame: EstimatingStream(keep_maps=keep_maps), sources=sources, quality=self.quality,
+        )
 
     def _sources(self, reader: VideoReader, waiting: dict[int, Frame]) -> Iterator[Tensor]:
         """Pictures for the codec; the frames they were made from wait to be compared with."""
@@ -141,7 +167,8 @@ class Tester(Runner):
             yield to_tensor(frame.rgb, self.device)
 
     def _row(
-        self, conditions: dict[str, Any], reader: VideoReader, rows: Sequence[FrameRow], watch: Stopwatch
+        self, conditions: dict[str, Any], reader: VideoReader, rows: Sequence[FrameRow],
+        measured: dict[str, Any],
     ) -> RDRow:
         info = reader.info
         pixels = info.width * info.height
@@ -152,8 +179,8 @@ class Tester(Runner):
             bpp_estimated=sum(row.bits for row in rows) / pixels / len(rows),
             kmac_encode=sum(encode for encode, _ in costs) / len(rows),
             kmac_decode=sum(decode for _, decode in costs) / len(rows),
-            parameters=sum(modules.values()), encode_fps=watch.rate, run_id=self.run_folder.run_id,
-            **frame_means(rows, pixels),
+            parameters=sum(modules.values()), run_id=self.run_folder.run_id,
+            **measured, **frame_means(rows, pixels),
         )
 
 
