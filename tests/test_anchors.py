@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.bpg_stand_in import put_stand_ins
 from torchDVC.analysis.anchors import Anchor, anchors, main, measure_anchors
+from torchDVC.analysis.coded_files import write_av
 from torchDVC.analysis.encoders import ENCODERS
 from torchDVC.analysis.results import RDRow, read_frames, read_rows
 from torchDVC.coding_structure import CodingStructure
@@ -50,6 +53,11 @@ def measure(path: Path, codec: str, structure: CodingStructure = LOW_DELAY, qual
     save_dir = path.parent / "results"
     (row,) = measure_anchors([sequence(path)], anchors([codec]), structure, save_dir, qualities=[quality], **options)
     return row
+
+
+def let_write(monkeypatch, write) -> None:
+    """Let another function write the files of x264."""
+    monkeypatch.setitem(ENCODERS, "x264", replace(ENCODERS["x264"], write=write))
 
 
 def stream_of(row: RDRow, folder: Path) -> Path:
@@ -101,6 +109,22 @@ def test_intra_codecs_code_every_frame_alone(clip):
     )
 
 
+def test_bpg_pictures_count_with_their_lengths(clip, monkeypatch):
+    put_stand_ins(clip.parent, monkeypatch)
+    row = measure(clip, "bpg", quality=27)
+    assert (row.codec, row.intra_period, row.lmda, row.psnr_rgb) == ("bpg", 1, 1024, 100)
+    path = stream_of(row, clip.parent)
+    frames = read_frames(clip.parent / "results" / "frames.csv")
+    assert sum(frame.bits for frame in frames) == path.stat().st_size * 8 == row.bpp * 80 * 66 * 6
+    assert row.settings.startswith("bpgenc of BPG Image Encoder version 0.0.0 (stand-in); qp=27")
+
+
+def test_bpg_without_its_programs(clip, monkeypatch):
+    monkeypatch.setenv("PATH", str(clip.parent))
+    with pytest.raises(LCPError, match="bpgenc was not found; install libbpg"):
+        measure(clip, "bpg")
+
+
 @pytest.mark.parametrize("codec", ["x264:veryfast", "x265:veryfast"])
 def test_the_encoders_own_messages_do_not_count(codec, clip):
     """No SEI message is left in the file, and yet the row tells which encoder it was."""
@@ -136,7 +160,7 @@ def test_measurements_are_repeatable(clip):
 def test_the_cache_is_by_content_and_settings(clip, monkeypatch):
     first = measure(clip, "x264:medium")
     renamed = clip.rename(clip.with_name("other.y4m"))
-    monkeypatch.setattr("torchDVC.analysis.anchors.encode", lambda *_: pytest.fail("encoded again"))
+    let_write(monkeypatch, lambda *_: pytest.fail("encoded again"))
     again = measure(renamed, "x264:medium")
     assert (again.sequence, again.bpp, again.encode_fps) == ("other", first.bpp, first.encode_fps)
     for change in ({"quality": 31}, {"structure": CodingStructure(5)}, {"frames": 3}, {"matrix": "bt601"}):
@@ -147,17 +171,15 @@ def test_the_cache_is_by_content_and_settings(clip, monkeypatch):
 def test_an_interrupted_run_goes_on_where_it_was(clip, monkeypatch):
     arguments = ["--datasets", str(clip), "--codecs", "x264:veryfast", "--save_dir", str(clip.parent / "results")]
     arguments += ["--intra_period", "4", "--qualities", "20", "30", "--no_ms_ssim"]
-    from torchDVC.analysis import anchors as module
+    calls = []
 
-    real, calls = module.encode, []
-
-    def encode(*args):
-        calls.append(args)
+    def write(*arguments):
+        calls.append(arguments)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(*args)
+        return write_av(*arguments)
 
-    monkeypatch.setattr(module, "encode", encode)
+    let_write(monkeypatch, write)
     assert main(arguments) == 130
     assert main(arguments) == 0
     assert len(calls) == 3  # the first point once, the second twice

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.bpg_stand_in import put_stand_ins
 from torchDVC.advance_modules import module_types
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.models.codec import Codec
@@ -21,19 +20,6 @@ from torchDVC.util.configuration import load_model_config
 from torchDVC.util.errors import BitstreamError, LCPError
 
 SIZE = (80, 112)  # height, width: padded to 128x128
-
-# Stands in for bpgenc and bpgdec: "codes" a png by copying it, with their command lines.
-STAND_IN = """#!{python}
-import shutil, sys
-arguments = sys.argv[1:]
-if arguments == ["-h"]:
-    print("BPG Image Encoder version 0.0.0 (stand-in)")
-elif open(arguments[-1], "rb").read(8) != b"\\x89PNG\\r\\n\\x1a\\n":
-    sys.exit("Could not open BPG file")
-else:
-    assert "{name}" == "bpgdec" or arguments[:6] == ["-f", "444", "-m", "9", "-q", "27"], arguments
-    shutil.copy(arguments[-1], arguments[arguments.index("-o") + 1])
-"""
 
 
 def make_codec(tmp_path: Path, module: str, arguments: str = "") -> Codec:
@@ -47,14 +33,6 @@ def make_codec(tmp_path: Path, module: str, arguments: str = "") -> Codec:
 def pictures(count: int = 1) -> Tensor:
     clip = procedural_clip(1, count, SIZE[::-1])
     return torch.from_numpy(np.stack(list(clip))).float() / 255
-
-
-def put_stand_ins(folder: Path, monkeypatch) -> None:
-    for name in ("bpgenc", "bpgdec"):
-        program = folder / name
-        program.write_text(STAND_IN.format(python=sys.executable, name=name))
-        program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
 @pytest.mark.parametrize("qp", [37, 22])

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchDVC.analysis.encoders import ENCODERS, Encoded, Encoder, Options, decode, encode, library_version
+from torchDVC.analysis.coded_files import Encoded
+from torchDVC.analysis.encoders import ENCODERS, Encoder, Options
 from torchDVC.analysis.results import FrameRow, RDRow, frame_means, write_rows
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.dataset.frame import VideoReader
@@ -139,7 +140,7 @@ class Point:
     @property
     def key(self) -> str:
         """A hash of all that the result depends on."""
-        parts = [METHOD, self.content, library_version(self.encoder), self.encoder.form, self.options, self.ms_ssim]
+        parts = [METHOD, self.content, self.encoder.version(), self.encoder.form, self.options, self.ms_ssim]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def _named(self, found: Measurement) -> Measurement:
@@ -154,7 +155,7 @@ class Point:
         info = self.reader.info
         name = f"{self.sequence.name}_{self.quality:g}_{self.key}.{self.encoder.form}"
         path = save_dir / "streams" / self.codec.name.replace(" ", "_") / name
-        encoded = encode(self.encoder, self.options, self.reader, info, path)
+        encoded = self.encoder.write(self.encoder, self.options, self.reader, info, path)
         frames, seconds = self._compare(path, encoded)
         pixels = info.width * info.height
         row = RDRow(
@@ -185,7 +186,7 @@ class Point:
 
         rows: list[FrameRow] = []
         seconds = 0.0
-        for source, (frame, kind, time) in zip(self.reader, decode(path, self.reader.info), strict=True):
+        for source, (frame, kind, time) in zip(self.reader, self.encoder.read(path, self.reader.info), strict=True):
             values: dict[str, Any] = picture_metrics(source, frame, ms_ssim=self.ms_ssim)
             rows.append(
                 FrameRow(

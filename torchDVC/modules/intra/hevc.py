@@ -8,7 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from torchDVC.analysis.encoders import ENCODERS, decode, encode
+from torchDVC.analysis.coded_files import read_av, write_av
+from torchDVC.analysis.encoders import ENCODERS
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.dataset.frame import Frame, VideoInfo
 from torchDVC.modules.intra.conventional import ConventionalIntra
@@ -34,7 +35,7 @@ class HEVCIntra(ConventionalIntra):
         options = encoder.options(CodingStructure(1), self.preset, self.qp, "")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "picture.hevc"
-            encode(encoder, options, [Frame(rgb=picture)], VideoInfo(picture.shape[2], picture.shape[1]), path)
+            write_av(encoder, options, [Frame(rgb=picture)], VideoInfo(picture.shape[2], picture.shape[1]), path)
             return path.read_bytes()
 
     def decode(self, data: bytes, width: int, height: int) -> np.ndarray:
@@ -42,7 +43,7 @@ class HEVCIntra(ConventionalIntra):
             path = Path(folder) / "picture.hevc"
             path.write_bytes(data)
             try:
-                frames = [frame for frame, _, _ in decode(path, VideoInfo(width, height))]
+                frames = [frame for frame, _, _ in read_av(path, VideoInfo(width, height))]
             except av.error.FFmpegError as error:
                 raise BitstreamError(f"damaged HEVC picture: {error.strerror}") from None
         if len(frames) != 1:
