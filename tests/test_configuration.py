@@ -90,7 +90,7 @@ def test_epochs_fall_into_stages(workspace: Workspace) -> None:
 def test_a_test_cfg_becomes_processes(workspace: Workspace) -> None:
     _, test = load_run("model.csv", "test.cfg", "test")
     assert isinstance(test, TestConfig)
-    assert (test.frames, test.data, test.images, test.matrix) == (None, ("UVG", "my clips"), False, "bt709")
+    assert (test.frames, test.data, test.images, test.matrix) == (None, ("UVG", "my clips"), False, None)
     (process,) = test.processes
     assert (process.name, process.imode, process.pmode, process.bmode) == ("low_delay", "i", "emcr", "")
     assert process.where == "test.cfg:6"

@@ -156,6 +156,14 @@ def test_the_estimate_is_the_mean_of_the_training_rate() -> None:
     assert rates[TrainingStream] == pytest.approx(rates[EstimatingStream], rel=0.01)
 
 
+def test_training_rounds_latents_and_adds_noise_to_hyper_latents() -> None:
+    mean, index, y = torch.randn(1, 4, 8, 8), torch.full((1, 4, 8, 8), 30.0), torch.randn(1, 4, 8, 8) * 5
+    latent = TrainingStream(1).code(y, gaussian_prior(index, mean))
+    assert torch.equal(latent, (y - mean).round() + mean)
+    hyper = TrainingStream(1).code(y, FactorizedPrior(4).over(1, 8, 8))
+    assert 0.3 < (hyper - y).abs().max() <= 0.5 + 1e-5
+
+
 def test_the_estimate_is_what_the_tables_say() -> None:
     tables = Tables.from_pmf([np.array([0.5, 0.25, 0.25])], [-1])
     prior = GaussianPrior(torch.zeros(1, 1, 1, 4), torch.zeros(1, 1, 1, 4), tables)

@@ -80,7 +80,8 @@ class Codec(nn.Module):
             quality: (N,) quality level of each picture, int64; default 0.
 
         Returns:
-            Everything the modules wrote, pictures at their own size.
+            Everything the modules wrote, pictures at their own size; and under ``ref_<key>``, as it is, what later
+            frames may read.
         """
         state = self._initial_state(size, stream, references, frame, quality)
         given = set(state)
@@ -90,7 +91,8 @@ class Codec(nn.Module):
             with stream.labelled(spec.label):
                 state.update(self.get_submodule(spec.name)(state, stream))
         stream.end()
-        return {key: _crop(x, state, size) for key, x in state.items() if key not in given}
+        written = {key: _crop(x, state, size) for key, x in state.items() if key not in given}
+        return written | {REFERENCE + key: state[key] for key in self._kept if key in state}
 
     def _initial_state(
         self, size: tuple[int, int], stream: Stream, references: Sequence[Reference],
@@ -105,13 +107,14 @@ class Codec(nn.Module):
         for key in references[0] if references else ():
             if all(key in reference for reference in references):
                 name = "refs" if key == "recon" else REFERENCE + key
-                state[name] = torch.stack([pad(r[key], size, height, width) for r in references], 1)
+                kept = [pad(r[key], size, height, width) if key == "recon" else r[key] for r in references]
+                state[name] = torch.stack(kept, 1)
         return state
 
     def reference_of(self, state: Mapping[str, Tensor]) -> Reference:
         """What later frames may need of a coded frame."""
         kept = {"recon": state["recon"].clamp(0, 1)}
-        return kept | {key: state[key] for key in self._kept if key in state}
+        return kept | {key: state[REFERENCE + key] for key in self._kept if REFERENCE + key in state}
 
     @cached_property
     def _kept(self) -> frozenset[str]:

@@ -50,6 +50,19 @@ def enter_stage(codec: Codec, optimizer: torch.optim.Optimizer, stage: Stage, au
     optimizer.zero_grad(set_to_none=True)
 
 
+def set_memory_format(codec: Codec, optimizer: torch.optim.Optimizer, memory_format: str) -> None:
+    """Lay the weights out as ``contiguous`` or ``channels_last``, and the optimizer's state as its weights.
+
+    A fused optimizer goes through memory and would pair the wrong elements otherwise.
+    """
+    channels_last = memory_format == "channels_last"
+    codec.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
+
+
 def set_learning_rates(optimizer: torch.optim.Optimizer, stage: Stage, epoch: int) -> None:
     """The rates of an epoch of a stage (counted within it)."""
     decay = stage.lr_decay**epoch

@@ -27,14 +27,18 @@ class Position:
 
 def conditions(options: TrainOptions, model: ModelConfig, config: TrainConfig) -> dict[str, str]:
     """Everything that decides what the next step does, as text, by a name that a user knows."""
-    flags = ("lmda", "i_lmda", "ssim", "ssim_factor", "patch_size", "aux", "static_rate", "seed", "gpu")
+    flags = (
+        "lmda", "i_lmda", "ssim", "ssim_factor", "patch_size", "aux", "static_rate", "seed", "gpu", "precision",
+        "compile",
+    )
     found = {f"--{name}": str(getattr(options, name)) for name in flags}
     for spec in model.modules:
         found[f"module {spec.name} of the model csv"] = f"{spec.code} {spec.type.name} {dict(spec.args)}"
     for name in ("optimizer", "weight_decay", "grad_clip"):
         found[f"{name} of the train cfg"] = str(getattr(config, name))
     for stage in config.stages:
-        values = {key: value for key, value in asdict(stage).items() if key not in ("where", "epochs")}
+        left_out = ("where", "epochs") if stage is config.stages[-1] else ("where",)  # the last may be made longer
+        values = {key: value for key, value in asdict(stage).items() if key not in left_out}
         found[f"stage {stage.name} of the train cfg"] = str(values)
     return found
 

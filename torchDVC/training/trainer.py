@@ -17,9 +17,15 @@ from torchDVC.analysis import complexity
 from torchDVC.coding_structure import training_frames
 from torchDVC.dataset.training import TrainingClips, training_loader, training_set
 from torchDVC.models.loss import StageLoss, ms_ssim_loss, squared_error
-from torchDVC.runner import Runner
+from torchDVC.runner import Runner, checkpoint_file
 from torchDVC.training.averages import Averages
-from torchDVC.training.optimization import Updater, enter_stage, make_optimizer, set_learning_rates
+from torchDVC.training.optimization import (
+    Updater,
+    enter_stage,
+    make_optimizer,
+    set_learning_rates,
+    set_memory_format,
+)
 from torchDVC.training.position import Position, check_conditions, conditions
 from torchDVC.training.validation import Validation
 from torchDVC.util import checkpoints
@@ -27,6 +33,7 @@ from torchDVC.util.command_line import TrainOptions
 from torchDVC.util.configuration import MODES, ModelConfig, Modes, Stage, TrainConfig
 from torchDVC.util.device import autocast
 from torchDVC.util.errors import CheckpointError, ConfigError
+from torchDVC.util.files import atomic_path
 from torchDVC.util.interrupts import Interrupts
 from torchDVC.util.logging import MetricsLogger
 from torchDVC.util.progress import Progress
@@ -101,8 +108,7 @@ class Trainer(Runner):
             target = self.options.final_copy
             if target.suffix != checkpoints.SUFFIX:
                 target = target / f"{self.options.name}{checkpoints.SUFFIX}"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.checkpoint_path("last"), target)
+            self._copy_last(target)
 
     # --- stages and epochs
 
@@ -110,8 +116,7 @@ class Trainer(Runner):
         """Everything that a stage sets, once."""
         self._stage = stage
         enter_stage(self.codec, self.optimizer, stage, self.options.aux)
-        channels_last = stage.memory_format == "channels_last"
-        self.codec.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        set_memory_format(self.codec, self.optimizer, stage.memory_format)
         self._set_lagrangians(stage)
         distortion = ms_ssim_loss if self.options.ssim else squared_error
         ratio = (self.options.i_lmda or self.options.lmda) / self.options.lmda
@@ -179,7 +184,7 @@ class Trainer(Runner):
             self._save("last")
         if self.fabric.is_global_zero:
             for name in kept:
-                shutil.copyfile(self.checkpoint_path("last"), self.checkpoint_path(name))
+                self._copy_last(self.checkpoint_path(name))
 
     # --- one step
 
@@ -227,6 +232,10 @@ class Trainer(Runner):
         if self.fabric.is_global_zero:
             checkpoints.save(self.checkpoint_path(name), self._state())
 
+    def _copy_last(self, target: Path) -> None:
+        with atomic_path(target) as temporary:
+            shutil.copyfile(self.checkpoint_path("last"), temporary)
+
     def _state(self) -> dict[str, Any]:
         return {
             "conditions": conditions(self.options, self.model, self.config),
@@ -240,8 +249,7 @@ class Trainer(Runner):
 
     def _resume(self) -> bool:
         """Continue exactly where a checkpoint was; the newest of the run's folder where none is named."""
-        path = self.options.checkpoint or self.folder / "checkpoints"
-        path = checkpoints.newest(path) if path.is_dir() or not path.exists() else path
+        path = checkpoint_file(self.options.checkpoint or self.folder / "checkpoints")
         state = checkpoints.load(path)
         if not isinstance(state, dict) or "position" not in state:
             raise CheckpointError(f"{path}: not a checkpoint of a training run; expected one that trainer.py wrote")

@@ -163,7 +163,7 @@ class TestConfig:
     Attributes:
         frames: frames of each sequence to code; None takes all.
         data: data sets to test on where ``--test_datasets`` names none.
-        matrix: colour matrix assumed of clips that do not say: bt709 or bt601.
+        matrix: colour matrix of the clips, bt709 or bt601, whatever they say; None takes what they say, else bt709.
         images: write reconstructed frames and maps (``--no_image`` overrides).
         ms_ssim: measure MS-SSIM beside PSNR.
     """
@@ -175,6 +175,6 @@ class TestConfig:
     processes: tuple[Process, ...]
     frames: int | None = None
     data: tuple[str, ...] = ("procedural",)
-    matrix: str = "bt709"
+    matrix: str | None = None
     images: bool = True
     ms_ssim: bool = True
