@@ -83,8 +83,9 @@ def _run(args: argparse.Namespace) -> None:
 
     comparison = _comparison(args)
     draw = {"rd": _draw_rd, "complexity": _draw_complexity, "frames": _draw_frames}[args.figure]
+    report = "\n".join(_report(comparison, args))
     save(draw(comparison, args), args.out)
-    print("\n".join(_report(comparison, args)))
+    print(report)
     print(f"wrote {args.out}")
 
 

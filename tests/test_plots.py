@@ -103,10 +103,12 @@ def test_akima_the_mean_curve_and_another_anchor(results, capsys):
         (["--codecs", "x264 veryfast", "--figure", "frames"], "no frames.csv"),
     ],
 )
-def test_errors_are_one_line(results, capsys, arguments, message):
+def test_errors_are_one_line(results, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(results)
     assert main([str(results), *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+    assert {path.name for path in results.iterdir()} == {"ours", "x264"}
 
 
 def test_no_results(tmp_path, capsys):
