@@ -35,7 +35,7 @@ class FixedPoint(ExactModule):
     ``i.weight`` (of the weights' shape), ``i.bias`` in 1024ths, and ``i.shift`` (1,), the fraction bits of the weights.
 
     Args:
-        layers: at most `MAX_TERMS` products in a sum; `TypeError` for other layers.
+        layers: with square kernels and the same padding and stride in both directions; at most `MAX_TERMS` products in a sum; `TypeError` for other layers.
     """
 
     def __init__(self, *layers: nn.Module) -> None:
@@ -113,18 +113,16 @@ def _limited(x: Tensor) -> Tensor:
 def _gathered(layer: nn.Module, weight: Tensor, x: Tensor) -> Tensor:
     """A convolution as a matrix product: a library may run it as Winograd or FFT, which is not exact."""
     assert isinstance(layer, nn.Conv2d)
-    (kernel, _), (padding, _), (stride, _) = layer.kernel_size, layer.padding, layer.stride
-    columns = F.unfold(x, kernel, padding=int(padding), stride=stride)
-    size = [(side + 2 * int(padding) - kernel) // stride + 1 for side in x.shape[2:]]
+    kernel, padding, stride = layer.kernel_size[0], int(layer.padding[0]), layer.stride[0]
+    columns = F.unfold(x, kernel, padding=padding, stride=stride)
+    size = [(side + 2 * padding - kernel) // stride + 1 for side in x.shape[2:]]
     return torch.matmul(weight.flatten(1), columns).unflatten(2, size)
 
 
 def _scattered(layer: nn.Module, weight: Tensor, x: Tensor) -> Tensor:
     """A transposed convolution as a matrix product, whose columns are then added where they overlap."""
     assert isinstance(layer, nn.ConvTranspose2d)
-    (kernel, _), (padding, _), (stride, _), (extra, _) = (
-        layer.kernel_size, layer.padding, layer.stride, layer.output_padding,
-    )  # fmt: skip
-    size = [(side - 1) * stride - 2 * int(padding) + kernel + extra for side in x.shape[2:]]
+    kernel, padding, stride = layer.kernel_size[0], int(layer.padding[0]), layer.stride[0]
+    size = tuple((side - 1) * stride - 2 * padding + kernel + layer.output_padding[0] for side in x.shape[2:])
     columns = torch.matmul(weight.flatten(1).T, x.flatten(2))
-    return F.fold(columns, size, kernel, padding=int(padding), stride=stride)
+    return F.fold(columns, size, kernel, padding=padding, stride=stride)

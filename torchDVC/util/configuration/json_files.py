@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +40,29 @@ def _refuse_constant(name: str) -> None:
 
 
 def _checked(path: Path, text: str, values: dict[str, Any], module_type: ModuleType, report: Report) -> dict[str, Any]:
-    """The values as the parameters expect them; duplicates, unknown names and misfits are noted."""
+    """The values as the parameters expect them; duplicates are noted too."""
     lines: dict[str, int] = {}
     for depth, key, line, first in _keys(text):
         if first:
             report.add(Where(path, line), f"'{key}' again; expected it once, it stands on line {first}")
         if depth == 1:
             lines[key] = line
+    places = {key: Where(path, line) for key, line in lines.items()}
+    return check_arguments(values, places, Where(path, 1), module_type, report)
+
+
+def check_arguments(
+    values: Mapping[str, Any], places: Mapping[str, Where], whole: Where, module_type: ModuleType, report: Report
+) -> dict[str, Any]:
+    """Arguments as the parameters of ``module_type`` expect them; unknown names, misfits and gaps go to ``report``.
+
+    Args:
+        places: where each of ``values`` stands; ``whole`` is where they stand together.
+    """
     parameters = {parameter.name: parameter for parameter in module_type.parameters}
     arguments = {}
     for key, value in values.items():
-        where = Where(path, lines[key])
+        where = places[key]
         if key not in parameters:
             report.add(where, f"{module_type.name} has no argument '{key}'{nearest(key, parameters)}")
             continue
@@ -60,7 +72,7 @@ def _checked(path: Path, text: str, values: dict[str, Any], module_type: ModuleT
             report.add(where, f"{key} = {_shown(value)}; expected {parameters[key].annotation}")
     missing = [name for name, parameter in parameters.items() if parameter.required and name not in values]
     if missing:
-        report.add(Where(path, 1), f"{module_type.name} needs {', '.join(missing)}; expected it in this file")
+        report.add(whole, f"{module_type.name} needs {', '.join(missing)}; expected it in this file")
     return arguments
 
 

@@ -1,0 +1,135 @@
+"""The codec that flags and yml files describe, as the module table of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torchDVC.dvc_front.trees import Item, TableReader, read_tree
+from torchDVC.util.configuration.json_files import check_arguments
+from torchDVC.util.configuration.records import ModuleSpec
+from torchDVC.util.errors import nearest
+from torchDVC.util.registry import ModuleType
+from torchDVC.util.report import Report, Where
+from torchDVC.util.values import words
+
+Types = Mapping[str, ModuleType]
+
+
+@dataclass(frozen=True)
+class Role:
+    """A part of a DVC codec: its code and name in the module table, and the channels of what it codes."""
+
+    code: str
+    name: str
+    channels: int = 0
+
+
+ROLES = {
+    "I": Role("i", "intra_codec", 3),
+    "ME": Role("e", "motion_estimator"),
+    "Motion": Role("m", "motion_codec", 2),
+    "MC": Role("c", "motion_compensator"),
+    "Residual": Role("r", "residual_codec", 3),
+}
+"""By the names that ``frozen_modules`` uses, in the order in which they run."""
+
+ESTIMATORS = {"SPy": "SPyNet", "PWC": "PWCNet"}
+COMPENSATOR = "Refinement"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A ``model_architecture``: the module type of each role, and what its ``model_params`` are called there.
+
+    ``unused`` are parameters that the architecture accepts, so that a yml file serves several, and has no use for.
+    """
+
+    types: Mapping[str, str]
+    arguments: Mapping[str, str]
+    unused: tuple[str, ...] = ()
+    channels: tuple[str, ...] = field(default=("in_channels", "out_channels"))
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Every name of ``model_params``."""
+        return (*self.channels, *self.arguments, *self.unused)
+
+
+_TRANSFORMS = {"kernel_size": "kernel_size", "num_filters": "width", "num_features": "latent"}
+ARCHITECTURES = {
+    "GoogleHyperPrior": Architecture(
+        {"I": "HyperpriorIntra", "Motion": "FlowHyperprior", "Residual": "ResidualHyperprior"},
+        {**_TRANSFORMS, "num_hyperpriors": "hyper_width"},
+    ),
+    "GoogleFactorizedPrior": Architecture(
+        {"Motion": "FlowFactorized", "Residual": "ResidualFactorized"}, _TRANSFORMS, ("num_hyperpriors",)
+    ),
+}
+
+ZOO_ARGUMENTS = ({"width": 128, "latent": 192}, {"width": 192, "latent": 320})
+"""Of compressai's bmshj2018-hyperprior, for quality levels 1 to 5 and 6 to 8."""
+
+
+def estimator(name: str, types: Types, report: Report) -> ModuleSpec | None:
+    """The motion estimator that ``--MENet`` names: `ESTIMATORS`, or a module type that runs in the encoder only."""
+    known = {**{t: t for t in types if types[t].encoder_only}, **ESTIMATORS}
+    if name not in known:
+        report.add(Where(Path("--MENet")), f"'{name}'{nearest(name, known)}")
+        return None
+    return _spec("ME", types[known[name]], {}, "--MENet")
+
+
+def compensator(types: Types) -> ModuleSpec:
+    """The motion compensator, which has no configuration."""
+    return _spec("MC", types[COMPENSATOR], {}, "")
+
+
+def zoo_intra(quality: int, types: Types) -> ModuleSpec:
+    """The intra codec of compressai's zoo for a quality level."""
+    return _spec("I", types["ScaleHyperpriorIntra"], ZOO_ARGUMENTS[quality > 5], "--quality_level")
+
+
+def read_coder(path: Path, role: str, types: Types, report: Report) -> ModuleSpec | None:
+    """The coder that a yml file describes, for ``I``, ``Motion`` or ``Residual``; None where that cannot be read."""
+    tree = read_tree(path, report)
+    if tree is None:
+        return None
+    table = TableReader(tree, "the file", ("model_architecture", "model_params"), report)
+    name = table.take("model_architecture", words, needed=True)
+    params = table.items.get("model_params", Item({}, table.where))
+    if name is None:
+        return None
+    architecture = ARCHITECTURES.get(name)
+    known = [a for a in ARCHITECTURES if role in ARCHITECTURES[a].types] + [t for t in types if types[t].codes]
+    if name not in known:
+        report.add(table.place("model_architecture"), f"unknown model_architecture '{name}'{nearest(name, known)}")
+        return None
+    if architecture is None:
+        values, places = params.plain(), {key: item.where for key, item in params.value.items()}
+        arguments = check_arguments(values, places, params.where, types[name], report)
+        return _spec(role, types[name], arguments, str(table.place("model_architecture")))
+    arguments = _translated(name, architecture, role, params, report)
+    module_type = types[architecture.types[role]]
+    places = {new: params.value[old].where for old, new in architecture.arguments.items() if new in arguments}
+    arguments = check_arguments(arguments, places, params.where, module_type, report)
+    return _spec(role, module_type, arguments, str(table.place("model_architecture")))
+
+
+def _translated(
+    name: str, architecture: Architecture, role: str, params: Item, report: Report
+) -> dict[str, Any]:
+    """The parameters of an architecture by the names of the module type's arguments."""
+    channels = ROLES[role].channels
+    table = TableReader(params, f"model_params of {name}", architecture.parameters, report)
+    for key in architecture.channels:
+        item = table.items.get(key)
+        if item is not None and item.value != channels:
+            report.add(item.where, f"{key} = {item.text()}; expected {channels}, which is what the {role} coder codes")
+    return {new: table.items[old].value for old, new in architecture.arguments.items() if old in table.items}
+
+
+def _spec(role: str, module_type: ModuleType, arguments: Mapping[str, Any], where: str) -> ModuleSpec:
+    return ModuleSpec(ROLES[role].code, ROLES[role].name, module_type, dict(arguments), where=where)

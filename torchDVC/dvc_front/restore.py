@@ -1,0 +1,73 @@
+"""Finds the checkpoint that an experiment key and an epoch name."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from torchDVC.util.errors import CheckpointError, nearest
+
+CHECKPOINTS = "checkpoints"
+_SUFFIX = ".safetensors"
+
+
+def log_folder() -> Path:
+    """Where runs are: ``$LOG``, else ``./log``."""
+    return Path(os.environ.get("LOG") or "log")
+
+
+def find_run(key: str) -> Path:
+    """The folder of a run, given by its folder, its name, its experiment key or its run id.
+
+    Raises `CheckpointError` naming the nearest run where there is none.
+    """
+    for folder in (Path(key).expanduser(), log_folder() / key):
+        if (folder / CHECKPOINTS).is_dir():
+            return folder
+    runs = sorted(folder.parent for folder in log_folder().glob(f"*/{CHECKPOINTS}"))
+    for run in runs:
+        if key in _keys(run):
+            return run
+    raise CheckpointError(
+        f"--restore_exp_key {key}: no such run in {log_folder()}{nearest(key, [run.name for run in runs])}"
+    )
+
+
+def experiment_key(run: Path) -> str | None:
+    """The experiment key that a run's folder notes last."""
+    return next((record["configuration"]["options"]["experiment_key"] for record in _records(run)), None)
+
+
+def checkpoint(run: Path, epoch: int | None) -> Path:
+    """A run's checkpoint after an epoch, or its last one. Raises `CheckpointError` naming the epochs that there are."""
+    kept = {int(path.stem.rpartition("_")[2]): path for path in (run / CHECKPOINTS).glob(f"epoch_*{_SUFFIX}")}
+    if epoch is None:
+        return run / CHECKPOINTS / f"last{_SUFFIX}"
+    if epoch not in kept:
+        known = f"it has {_ranges(sorted(kept))}" if kept else "it keeps no checkpoints of epochs"
+        raise CheckpointError(f"--restore_exp_epoch {epoch}: no such checkpoint in {run / CHECKPOINTS}; {known}")
+    return kept[epoch]
+
+
+def _ranges(numbers: list[int]) -> str:
+    whole = numbers == list(range(numbers[0], numbers[-1] + 1)) and len(numbers) > 1
+    return f"{numbers[0]} to {numbers[-1]}" if whole else ", ".join(map(str, numbers))
+
+
+def _keys(run: Path) -> Iterator[str]:
+    """What a run may be called by."""
+    for record in _records(run):
+        yield record["run_id"]
+        if record["configuration"]["options"].get("experiment_key"):
+            yield record["configuration"]["options"]["experiment_key"]
+
+
+def _records(run: Path) -> Iterator[dict[str, Any]]:
+    """What the run's folder notes of each time it was started, the latest first."""
+    for path in [run / "run.json", *sorted(run.glob("run-*.json"), reverse=True)]:
+        with suppress(OSError, ValueError):  # a file of another program is none of ours
+            yield json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,154 @@
+"""Reads yml and json files into values that know the line they stand on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torchDVC.util.configuration.text_files import read_text
+from torchDVC.util.errors import nearest
+from torchDVC.util.report import Report, Where
+from torchDVC.util.values import Reader, Unexpected
+
+
+@dataclass(frozen=True)
+class Item:
+    """A value and where it stands; ``value`` is plain, or a mapping or tuple of items."""
+
+    value: Any
+    where: Where
+
+    def plain(self) -> Any:
+        """The value without lines: plain values, dicts and lists."""
+        if isinstance(self.value, Mapping):
+            return {key: item.plain() for key, item in self.value.items()}
+        return [item.plain() for item in self.value] if isinstance(self.value, tuple) else self.value
+
+    def text(self) -> str:
+        """The value as a file would show it."""
+        return self.value if isinstance(self.value, str) else json.dumps(self.plain(), ensure_ascii=False)
+
+
+Table = Mapping[str, Item]
+
+
+def read_tree(path: Path, report: Report) -> Item | None:
+    """The mapping that a yml or json file holds; None, and a note in ``report``, where it holds none."""
+    text = read_text(path, report)
+    if text is None:
+        return None
+    try:
+        if path.suffix == ".json":
+            json.loads(text)
+        root = _compose(text.replace("\t", " ") if path.suffix == ".json" else text)
+    except _SyntaxProblem as problem:
+        report.add(Where(path, problem.line), f"cannot be read: {problem}")
+        return None
+    except json.JSONDecodeError as error:
+        report.add(Where(path, error.lineno), f"not JSON: {error.msg} (column {error.colno})")
+        return None
+    found = _item(root, path, report) if root is not None else None
+    if found is None or not isinstance(found.value, Mapping):
+        report.add(Where(path, 1), "holds no keys and values")
+        return None
+    return found
+
+
+class _SyntaxProblem(Exception):
+    def __init__(self, what: str, line: int) -> None:
+        super().__init__(what)
+        self.line = line
+
+
+def _compose(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.compose(text, yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        raise _SyntaxProblem(what, mark.line + 1 if mark else 0) from None
+
+
+def _item(node: Any, path: Path, report: Report) -> Item:
+    where = Where(path, node.start_mark.line + 1)
+    if node.id == "sequence":
+        return Item(tuple(_item(child, path, report) for child in node.value), where)
+    if node.id != "mapping":
+        return Item(_scalar(node), where)
+    table: dict[str, Item] = {}
+    for key_node, child in node.value:
+        key, line = str(key_node.value), Where(path, key_node.start_mark.line + 1)
+        first = table.setdefault(key, Item(_item(child, path, report).value, line))
+        if first.where.line != line.line or first.value is None and child.value:
+            report.add(line, f"'{key}' again; expected it once, it stands on line {first.where.line}")
+    return Item(table, where)
+
+
+def _scalar(node: Any) -> Any:
+    """A plain value: quoted texts as they are, else what JSON takes it for (1e-4 is a number), else what YAML does."""
+    import yaml
+
+    if node.style in ("'", '"'):
+        return node.value
+    try:
+        return json.loads(node.value)
+    except ValueError:
+        return yaml.SafeLoader("").construct_object(node)
+
+
+class TableReader:
+    """Takes known keys from a table; notes those that are unknown, missing, or of a value that was not expected.
+
+    Args:
+        item: the table; a value of another kind is noted and read as an empty table.
+        name: what messages call it.
+        known: its keys.
+    """
+
+    def __init__(self, item: Item, name: str, known: Collection[str], report: Report) -> None:
+        self.name, self.report, self.where = name, report, item.where
+        self.items: Table = item.value if isinstance(item.value, Mapping) else {}
+        if not isinstance(item.value, Mapping):
+            report.add(item.where, f"{name} is {item.text()}; expected keys and values: {', '.join(known)}")
+        for key, found in self.items.items():
+            if key not in known:
+                report.add(found.where, f"unknown key '{key}' in {name}{nearest(key, known)}")
+
+    def place(self, key: str) -> Where:
+        """Where a key stands, or the table where it has no such key."""
+        return self.items[key].where if key in self.items else self.where
+
+    def take(self, key: str, read: Reader, default: Any = None, *, needed: bool = False) -> Any:
+        """The value of a key, read by a reader of texts; ``default`` where it is missing or not as expected."""
+        item = self.items.get(key)
+        if item is None:
+            if needed:
+                self.report.add(self.where, f"{self.name} has no '{key}'; expected it")
+            return default
+        try:
+            return read(item.text())
+        except Unexpected as error:
+            self.report.add(item.where, f"{key} = {item.text()}; expected {error}")
+            return default
+
+    def names(self, key: str, known: Collection[str]) -> tuple[str, ...]:
+        """The value of a key that is a list of some of the ``known`` names."""
+        item = self.items.get(key)
+        if item is None:
+            return ()
+        if not isinstance(item.value, tuple):
+            self.report.add(item.where, f"{key} = {item.text()}; expected a list of {', '.join(known)}")
+            return ()
+        return tuple(self._known(key, item.value, known))
+
+    def _known(self, key: str, items: tuple[Item, ...], known: Collection[str]) -> Iterator[str]:
+        for item in items:
+            if item.text() in known:
+                yield item.text()
+            else:
+                self.report.add(item.where, f"{key} has '{item.text()}'{nearest(item.text(), known)}")
