@@ -285,6 +285,24 @@ def test_concealment_goes_on_at_the_next_intra_frame(path, lost):
     assert [str(r) for r in reports] == [f"{path}: packet {lost}: damaged (wrong checksum)"]
 
 
+def test_concealment_in_an_unfinished_file(path):
+    """A length that leads beyond the end of the file is damage if an I packet follows, else the interruption."""
+    data = bytearray(LOW_DELAY.to_bytes() + write(path, LOW_DELAY, 8)[HEADER_BYTES:])
+    with ContainerReader(path) as reader:
+        sizes = [packet.size for packet in reader.packets()]
+    path.write_bytes(data[: HEADER_BYTES + sum(sizes) - 1])
+    reports: list[BitstreamError] = []
+    with ContainerReader(path) as reader:
+        assert check(list(reader.packets(conceal=reports.append))) == CodingStructure(4).order(7)
+    assert reports == []
+    data[HEADER_BYTES + sizes[0] + 2 : HEADER_BYTES + sizes[0] + 3] = varint(10_000)  # the length in packet 1
+    path.write_bytes(data)
+    with ContainerReader(path) as reader:
+        frames = check(list(reader.packets(conceal=reports.append)))
+    assert frames == [CodedFrame(0), *CodingStructure(4).order(8)[4:]]
+    assert [str(r) for r in reports] == [f"{path}: packet 1: cut off"]
+
+
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory) -> tuple[Path, list[bytes]]:
     path = tmp_path_factory.mktemp("mutated") / "video.lcp"

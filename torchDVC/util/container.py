@@ -39,7 +39,7 @@ from torchDVC.util.errors import BitstreamError
 from torchDVC.util.files import atomic_path
 
 FOOTER_BYTES = 4 + len(FOOTER)
-SEARCH_BYTES = 1 << 20
+SEARCH_BYTES = 1 << 16
 SEARCH_EFFORT = 16
 """Looking for an intact packet after damage gives up after reading this many times the size of the file."""
 ENTRY_BYTES = 16
@@ -187,12 +187,12 @@ class ContainerReader:
             try:
                 packet, position = self._read(offset, position)
             except BitstreamError as error:
-                if isinstance(error, CutOff) and self.header.frames is None:
-                    return
-                if conceal is None:
+                interrupted = isinstance(error, CutOff) and self.header.frames is None
+                if conceal is None and not interrupted:
                     raise
-                conceal(error)
-                found = self._find_intra(offset + 1, position)
+                found = self._find_intra(offset + 1, position) if conceal else None
+                if conceal and (found or not interrupted):
+                    conceal(error)
                 if found is None:
                     return
                 packet, position, offset = found

@@ -28,6 +28,8 @@ from torchDVC.util.errors import BitstreamError
 MAX_LANES = 8
 BYTES_PER_LANE = 2048
 STATE_BYTES = 6
+SAMPLING = 61
+"""Every so many symbols one goes into the guess how long a stream gets."""
 
 
 def lanes_of(length: int) -> int:
@@ -103,7 +105,7 @@ def _flat_rows(rows: np.ndarray, tables: Tables) -> np.ndarray:
         raise TypeError(f"rows must be integers, not {rows.dtype}")
     if rows.size and not 0 <= rows.min() <= rows.max() < tables.rows:
         raise ValueError(f"rows {rows.min()} to {rows.max()} of tables with {tables.rows} rows")
-    return np.ascontiguousarray(rows, dtype=np.uint32).ravel()
+    return np.ascontiguousarray(rows, dtype=np.int32).ravel().view(np.uint32)
 
 
 def _flat_symbols(symbols: np.ndarray) -> np.ndarray:
@@ -140,12 +142,20 @@ class Encoder:
 
     def finish(self) -> bytes:
         """The stream of all symbols so far."""
-        lanes = MAX_LANES
+        lanes = lanes_of(self._guessed_size())
         data = self._encode(lanes)
-        while lanes != lanes_of(len(data)):  # fewer lanes make it shorter, so this goes down only
+        while lanes != lanes_of(len(data)):  # seldom; it ends, because more lanes make it longer
             lanes = lanes_of(len(data))
             data = self._encode(lanes)
         return data
+
+    def _guessed_size(self) -> int:
+        """About how many bytes the stream will have, from a sample of its symbols; the same on every machine."""
+        cost = 0
+        for operations, _ in self._parts:
+            frequency = np.maximum(operations[::SAMPLING] >> 16, 1)
+            cost += int(np.rint((PRECISION - np.log2(frequency)) * 256).sum())
+        return cost * SAMPLING // (8 * 256)
 
     def _encode(self, lanes: int) -> bytes:
         """The stream in a given number of lanes."""
