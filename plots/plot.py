@@ -168,7 +168,10 @@ def _draw_rd(comparison: Comparison, args: argparse.Namespace) -> Figure:
     ]
     widest = max(map(len, by_metric.values()))
     columns = len(by_metric) if widest == 1 else min(widest, MAXIMUM_COLUMNS)
-    return rd_figure(panels, columns, describe_conditions(comparison.rows), args.log)
+    note = describe_conditions(comparison.rows)
+    if args.published:
+        note += "; published points under the conditions of their papers"
+    return rd_figure(panels, columns, note, args.log)
 
 
 def _draw_complexity(comparison: Comparison, args: argparse.Namespace) -> Figure:

@@ -50,6 +50,7 @@ LEAST_LOG_SPAN = 6.0
 CHARACTERS_PER_INCH = 17
 LEGEND_INCHES = 0.7  # of a legend entry's line
 LEGEND_INCHES_PER_CHARACTER = 0.066
+LEGEND_LINE_INCHES = 0.18
 FRAME_TYPES = {"I": "s", "P": "o", "B": "^"}
 
 
@@ -80,7 +81,7 @@ def rd_figure(panels: Sequence[Panel], columns: int, note: str, log: bool = Fals
     """Rate-distortion curves; panels fill rows of ``columns``. ``note`` (the test conditions) stands below."""
     styles = curve_styles(curve.codec for panel in panels for curve in panel.curves)
     rows = -(-len(panels) // columns)
-    figure, axes = _axes(rows, columns, (3.5 * columns + 0.2, 2.8 * rows + 0.9), note)
+    figure, axes = _axes(rows, columns, (max(4.8, 3.5 * columns + 0.2), 2.8 * rows + 0.5), note)
     for panel, ax in zip(panels, axes, strict=False):
         for curve in panel.curves:
             ax.plot(curve.rates, curve.qualities, label=curve.codec, **styles[curve.codec])
@@ -98,7 +99,7 @@ def complexity_figure(rates: Mapping[str, float], costs: Mapping[str, Mapping[st
     columns = [name for name in COMPLEXITY if costs.get(name)]
     if not columns:
         raise LCPError("no complexity in these results; expected kmac_decode, parameters or decode_fps")
-    figure, axes = _axes(1, len(columns), (max(4.2, 3.1 * len(columns)), 3.8), note)
+    figure, axes = _axes(1, len(columns), (max(4.8, 3.1 * len(columns)), 3.4), note)
     for name, ax in zip(columns, axes, strict=True):
         for codec, rate in rates.items():
             if codec in costs[name]:
@@ -118,7 +119,7 @@ def frames_figure(sequences: Mapping[str, Mapping[str, Sequence[FrameRow]]], met
     """
     styles = curve_styles(codec for runs in sequences.values() for codec in runs)
     note = f"frame; squares are I, circles P, triangles B frames\n{note}"
-    figure, axes = _axes(2, len(sequences), (max(6.0, 3.6 * len(sequences)), 4.8), note)
+    figure, axes = _axes(2, len(sequences), (max(6.0, 3.6 * len(sequences)), 4.4), note)
     for column, (sequence, runs) in enumerate(sequences.items()):
         quality, bits = axes[column], axes[column + len(sequences)]
         for codec, rows in runs.items():
@@ -201,6 +202,8 @@ def _finish(figure: Figure, axes: Sequence[Axes], used: int) -> None:
         entries.update(zip(labels, handles, strict=True))
     widest = LEGEND_INCHES + LEGEND_INCHES_PER_CHARACTER * max(map(len, entries))
     columns = max(1, int(figure.get_figwidth() / widest))
+    lines = math.ceil(len(entries) / columns)
+    figure.set_figheight(figure.get_figheight() + lines * LEGEND_LINE_INCHES)
     figure.legend(
         list(entries.values()),
         list(entries),
