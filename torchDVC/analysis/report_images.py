@@ -20,6 +20,9 @@ BUDGET = 6_500_000
 MAP_QUALITY = 80
 QUALITIES = (None, 95, 85, 70)
 """WebP qualities of source and reconstruction, tried in this order; None is lossless."""
+SAMPLE = 3
+SAMPLE_MARGIN = 1.5
+"""A quality is not tried on all frames where `SAMPLE` of them are more than this too large."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,23 @@ def embed(pictures: Sequence[Shown], budget: int = BUDGET) -> tuple[list[dict[st
     """
     while pictures:
         for quality in QUALITIES:
-            coded = [{kind: _webp(file, kind, quality) for kind, file in shown.files.items()} for shown in pictures]
-            if sum(len(data) for files in coded for data in files.values()) <= budget:
+            sample = pictures[:: math.ceil(len(pictures) / SAMPLE)]
+            if _size(_coded(sample, quality)) * len(pictures) > budget * len(sample) * SAMPLE_MARGIN:
+                continue
+            coded = _coded(pictures, quality)
+            if _size(coded) <= budget:
                 words = "lossless WebP" if quality is None else f"WebP of quality {quality}, no longer exact"
                 return [_record(shown, files) for shown, files in zip(pictures, coded, strict=True)], words
         pictures = pictures[::2] if len(pictures) > 1 else []
     return [], ""
+
+
+def _coded(pictures: Sequence[Shown], quality: int | None) -> list[dict[str, bytes]]:
+    return [{kind: _webp(file, kind, quality) for kind, file in shown.files.items()} for shown in pictures]
+
+
+def _size(coded: Sequence[dict[str, bytes]]) -> int:
+    return sum(len(data) for files in coded for data in files.values())
 
 
 def _spread(own: Sequence[Shown], most: int) -> list[Shown]:

@@ -31,13 +31,15 @@ function drawing(name, attributes = {}, text = "") {
 }
 
 function styleOf(index) {
-  return { colour: COLOURS[index % COLOURS.length], dash: DASHES[index % DASHES.length], shape: MARKERS[index % MARKERS.length] };
+  const pick = (values) => values[index % values.length];
+  return { colour: pick(COLOURS), dash: pick(DASHES), shape: pick(MARKERS) };
 }
 
 function swatch(style) {
   const svg = drawing("svg", { width: 34, height: 12, "aria-hidden": "true" });
+  const stroke = { stroke: style.colour, "stroke-width": 2, "stroke-dasharray": style.dash };
   svg.append(
-    drawing("line", { x1: 0, y1: 6, x2: 34, y2: 6, stroke: style.colour, "stroke-width": 2, "stroke-dasharray": style.dash }),
+    drawing("line", { x1: 0, y1: 6, x2: 34, y2: 6, ...stroke }),
     drawing("path", { d: SHAPES[style.shape], transform: "translate(17,6)", fill: style.colour }),
   );
   return svg;
@@ -48,7 +50,9 @@ function linearTicks(low, high, count) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = power * [1, 2, 5, 10].find((multiple) => power * multiple >= raw);
   const ticks = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-6; i++) ticks.push(Number((i * step).toPrecision(12)));
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-6; i++) {
+    ticks.push(Number((i * step).toPrecision(12)));
+  }
   return ticks;
 }
 
@@ -87,14 +91,16 @@ function drawAxes(svg, x, y, options, width, height) {
   }
   svg.append(drawing("text", { x: (MARGIN.left + right) / 2, y: height - 8, "text-anchor": "middle" }, options.x));
   const middle = (MARGIN.top + bottom) / 2;
-  svg.append(drawing("text", { x: 14, y: middle, "text-anchor": "middle", transform: `rotate(-90 14 ${middle})` }, options.y));
+  const upright = { x: 14, y: middle, "text-anchor": "middle", transform: `rotate(-90 14 ${middle})` };
+  svg.append(drawing("text", upright, options.y));
 }
 
 function drawSeries(svg, series, x, y, placed) {
   const points = series.points.map((point) => ({ ...point, px: x(point.x), py: y(point.y) }));
   const line = points.map((point) => `${point.px.toFixed(1)},${point.py.toFixed(1)}`).join(" ");
   const { colour, dash, shape } = series.style;
-  svg.append(drawing("polyline", { points: line, fill: "none", stroke: colour, "stroke-width": 2, "stroke-dasharray": dash }));
+  const stroke = { stroke: colour, "stroke-width": 2, "stroke-dasharray": dash };
+  svg.append(drawing("polyline", { points: line, fill: "none", ...stroke }));
   for (const point of points) {
     const place = `translate(${point.px.toFixed(1)},${point.py.toFixed(1)})`;
     svg.append(drawing("path", { class: "point", d: SHAPES[point.shape || shape], transform: place, fill: colour }));

@@ -42,7 +42,8 @@ function table(header, lines) {
 
 function showLegend(container, shown) {
   container.replaceChildren(...shown.map((codec) => {
-    const button = element("button", { type: "button", "aria-pressed": !hiddenCodecs.has(codec) }, swatch(styles[codec]), codec);
+    const state = { type: "button", "aria-pressed": !hiddenCodecs.has(codec) };
+    const button = element("button", state, swatch(styles[codec]), codec);
     button.addEventListener("click", () => {
       hiddenCodecs.has(codec) ? hiddenCodecs.delete(codec) : hiddenCodecs.add(codec);
       redraws.forEach((redraw) => redraw());
@@ -61,7 +62,7 @@ function showHead() {
 }
 
 function pointText(point, metric) {
-  const lines = [point.codec, `${point.name}${point.estimated ? " (estimated rate)" : ""}`, `${number(point.bpp, 4)} bpp`];
+  const lines = [point.codec, point.name, `${number(point.bpp, 4)} bpp${point.estimated ? " (estimated)" : ""}`];
   lines.push(`${data.metrics[metric]}: ${number(point[metric], 5)}`);
   if (point.encode_fps) lines.push(`encoding ${number(point.encode_fps, 1)} frames/s`);
   if (point.decode_fps) lines.push(`decoding ${number(point.decode_fps, 1)} frames/s`);
@@ -69,7 +70,8 @@ function pointText(point, metric) {
 }
 
 function meanText(curve, rate, quality, metric) {
-  return `${curve.codec}\nmean of ${curve.dataset}\n${number(rate, 4)} bpp\n${data.metrics[metric]}: ${number(quality, 5)}`;
+  const values = [`${number(rate, 4)} bpp`, `${data.metrics[metric]}: ${number(quality, 5)}`];
+  return [curve.codec, `mean of ${curve.dataset}`, ...values].join("\n");
 }
 
 // The series of a rate-distortion chart: of one clip, or of the means over a data set ("mean:<data set>").
@@ -94,7 +96,8 @@ function showRd() {
   options(byId("rd-metric"), metrics);
   const sets = unique(Object.values(data.means).flat().map((curve) => curve.dataset));
   const clips = unique(data.points.map(clipOf));
-  options(byId("rd-clips"), [...sets.map((set) => [`mean:${set}`, `${set} (mean)`]), ...clips.map((clip) => [clip, clip])]);
+  const choices = sets.map((set) => [`mean:${set}`, `${set} (mean)`]);
+  options(byId("rd-clips"), [...choices, ...clips.map((clip) => [clip, clip])]);
   const draw = () => {
     const [metric, chosen] = [byId("rd-metric").value, byId("rd-clips").value];
     const series = rdSeries(metric, chosen);
@@ -118,7 +121,8 @@ function bdLine(line) {
 function showBd() {
   byId("bd").hidden = !data.bd.some((one) => one.lines.length);
   if (byId("bd").hidden) return;
-  byId("bd-what").textContent = `Rate that each codec needs for the quality of ${data.anchor}: less is better, −50 % is half.`;
+  byId("bd-what").textContent = `How much more rate each codec needs for the same quality as ${data.anchor}:`
+    + " less is better, −50 % is half the rate.";
   const pick = (name) => unique(data.bd.map((one) => one[name]));
   options(byId("bd-metric"), pick("metric").map((metric) => [metric, data.metrics[metric]]));
   options(byId("bd-method"), pick("method").map((method) => [method, method]));
@@ -137,16 +141,21 @@ function showBd() {
 
 function frameText(point, index) {
   const { frames } = point;
-  const lines = [point.codec, `frame ${frames.index[index]} (${frames.type[index]})`, `${number(frames.psnr[index], 2)} dB PSNR-RGB`];
-  lines.push(`${number(frames.bits[index], 0)} bits`);
-  for (const [label, bits] of Object.entries(frames.rates)) if (bits[index]) lines.push(`  ${label} ${number(bits[index], 0)}`);
+  const lines = [point.codec, `frame ${frames.index[index]} (${frames.type[index]})`];
+  lines.push(`${number(frames.psnr[index], 2)} dB PSNR-RGB`, `${number(frames.bits[index], 0)} bits`);
+  for (const [label, bits] of Object.entries(frames.rates)) {
+    if (bits[index]) lines.push(`  ${label} ${number(bits[index], 0)}`);
+  }
   return lines.join("\n");
 }
 
 function frameSeries(points, name) {
-  return points.map((point) => ({ name: point.codec, points: point.frames.index.map((frame, index) => ({
-    x: frame, y: point.frames[name][index], tip: frameText(point, index), shape: SHAPE_OF_TYPE[point.frames.type[index]] }))
-    .filter(({ y }) => y > 0) }));
+  return points.map((point) => {
+    const { frames } = point;
+    const placed = frames.index.map((x, index) => ({
+      x, y: frames[name][index], tip: frameText(point, index), shape: SHAPE_OF_TYPE[frames.type[index]] }));
+    return { name: point.codec, points: placed.filter(({ y }) => y > 0) };
+  });
 }
 
 // Of each codec the rate point nearest to a rate, as a ratio.
@@ -170,7 +179,8 @@ function drawFrames(withFrames) {
   drawChart(byId("frames-bits"), { ...common, series: styled(frameSeries(chosen, "bits")), y: "bits", logY: true,
     label: `bits of every frame of ${clip}` });
   const header = [["codec"], ["rate point"], ["bpp", true], ["PSNR-RGB (dB)", true], ["drift (dB/frame)", true]];
-  const lines = chosen.map((p) => [p.codec, p.name, number(p.bpp, 4), number(p.psnr_rgb, 2), number(p.frames.drift, 4)]);
+  const lines = chosen.map((point) => [point.codec, point.name, number(point.bpp, 4), number(point.psnr_rgb, 2),
+    number(point.frames.drift, 4)]);
   byId("frames-table").replaceChildren(table(header, lines));
 }
 
@@ -196,7 +206,8 @@ function showModuleBits(shown) {
   if (!total) return byId("module-bits").replaceChildren();
   const colours = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9"];
   const fill = (i) => `background:${colours[i % colours.length]}`;
-  const bar = parts.map(([label, bits], i) => element("div", { style: `width:${(100 * bits) / total}%;${fill(i)}`, title: label }));
+  const width = (bits) => `width:${(100 * bits) / total}%;`;
+  const bar = parts.map(([label, bits], i) => element("div", { style: width(bits) + fill(i), title: label }));
   const words = parts.flatMap(([label, bits], i) => [element("span", { class: "swatch", style: fill(i) }),
     `${label} ${number(bits, 0)} bits (${Math.round((100 * bits) / total)} %)`]);
   const quality = `frame ${shown.frame} (${point.frames.type[index]}), ${number(point.frames.psnr[index], 2)} dB:`;
@@ -208,9 +219,11 @@ function showPicture(shown) {
   const recon = byId("compare-recon");
   recon.onload = () => { byId("compare").style.maxWidth = `${Math.min(WIDEST, LARGEST_ZOOM * recon.naturalWidth)}px`; };
   recon.src = shown.pictures.recon;
-  byId("compare-caption").textContent = `${shown.codec}, ${clipOf(shown)}, rate point ${shown.rate}, frame ${shown.frame}: source left,`
-    + ` reconstruction right of the border, which can be dragged or moved with the arrow keys. Stored as ${data.storage}.`;
-  const others = Object.keys(data.captions).filter((kind) => shown.pictures[kind] && kind !== "source" && kind !== "recon");
+  const where = `${shown.codec}, ${clipOf(shown)}, rate point ${shown.rate}, frame ${shown.frame}`;
+  byId("compare-caption").textContent = `${where}: source left, reconstruction right of the border, which can be dragged`
+    + ` or moved with the arrow keys. Stored as ${data.storage}.`;
+  const compared = ["source", "recon"];
+  const others = Object.keys(data.captions).filter((kind) => shown.pictures[kind] && !compared.includes(kind));
   byId("maps").replaceChildren(...others.map((kind) => element("figure", {},
     element("img", { src: shown.pictures[kind], alt: data.captions[kind], "data-kind": kind }),
     element("figcaption", {}, data.captions[kind]))));
@@ -275,11 +288,13 @@ function showComplexity() {
 }
 
 function showRuns() {
+  const fact = ([name, value]) => [element("dt", {}, name), element("dd", {}, value)];
   byId("run-list").replaceChildren(...data.runs.flatMap((run) => [
     element("h3", {}, run.folder),
-    element("dl", {}, ...Object.entries(run.facts).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])),
+    element("dl", {}, ...Object.entries(run.facts).flatMap(fact)),
     element("details", {}, element("summary", {}, "Installed packages"), element("p", {}, run.packages))]));
-  const lines = data.points.map((point) => [point.codec, clipOf(point), `${point.width}x${point.height}`, point.name, point.settings]);
+  const lines = data.points.map((point) => [point.codec, clipOf(point), `${point.width}x${point.height}`, point.name,
+    point.settings]);
   byId("settings-table").replaceChildren(table([["codec"], ["clip"], ["size"], ["rate point"], ["settings"]], lines));
 }
 
