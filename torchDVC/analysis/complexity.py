@@ -145,7 +145,7 @@ def _kilopixels() -> float:
 def _count(codec: Codec, mode: str, references: int, stream: Stream) -> dict[str, int]:
     """Multiply-accumulates of each module while a frame is coded."""
     device = codec.lmdas.device
-    picture = torch.rand(1, 3, *SIZE, device=device)
+    picture = torch.zeros(1, 3, *SIZE, device=device)  # not random: resuming must not move the generators
     refs: list[Reference] = [{"recon": picture}] * references
     counter = _Counter()
     training = codec.training

@@ -1,0 +1,362 @@
+"""Training through the command line: stages, freezing, resuming, losses, and what stops a run."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import CHECKOUT
+from tests.small_model import TRAIN, SmallModel, different, make_small_model
+from torchDVC.coding_structure import training_frames
+from torchDVC.models.loss import StageLoss, ms_ssim_loss, squared_error
+from torchDVC.training.optimization import Updater, make_optimizer, set_memory_format
+from torchDVC.util import checkpoints
+from torchDVC.util.command_line import parse_trainer
+from torchDVC.util.configuration import TrainConfig, load_run
+
+INTRA, MOTION, JOINT = range(3)
+
+
+def metrics(model: SmallModel, run: str) -> list[dict[str, str]]:
+    with open(model.path / run / "metrics.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def trained(model: SmallModel, *flags: str) -> dict[str, torch.Tensor]:
+    """The weights after a run of one's own."""
+    name = f"run{len(list(model.path.glob('run*')))}"
+    assert model.train(name, *flags) == 0
+    return model.weights(name)
+
+
+def start(model: SmallModel) -> dict[str, torch.Tensor]:
+    """The weights that a run starts from."""
+    from torchDVC.training.trainer import Trainer
+
+    options = parse_trainer(model.train_flags("unused"))
+    trainer = Trainer(options, *load_run(options.model_config, options.run_config, "train"))
+    return dict(trainer.codec.state_dict())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> SmallModel:
+    """A model whose run ``run`` went through all stages without an interruption."""
+    model = make_small_model(tmp_path_factory.mktemp("finished"), clip_folder)
+    assert model.train("run", "--final_copy", str(model.path / "copies")) == 0
+    return model
+
+
+# --- stages
+
+
+def test_each_stage_changes_only_what_it_trains(finished: SmallModel) -> None:
+    after = [start(finished), *(finished.weights("run", name) for name in ("01_intra", "02_motion", "03_joint"))]
+    for weights in after:
+        del weights["lmdas"]
+    changed = [different(a, b) for a, b in zip(after, after[1:], strict=False)]
+    assert changed[INTRA] == {"intra_codec"}
+    assert changed[MOTION] == {"motion_estimator", "motion_codec"}
+    assert changed[JOINT] == {"motion_codec", "motion_compensator", "residual_codec"}
+    assert different(after[3], {k: v for k, v in finished.weights("run").items() if k != "lmdas"}) == set()
+
+
+def test_quantiles_are_trained_with_their_module_and_not_without_aux(small_model: SmallModel) -> None:
+    before = start(small_model)
+    name = "intra_codec.hyperprior.z_prior.quantiles"
+    assert not torch.equal(before[name], trained(small_model, "--end_epoch", "1")[name])
+    assert torch.equal(before[name], trained(small_model, "--end_epoch", "1", "--no-aux")[name])
+
+
+def test_metrics_name_the_stage_the_terms_and_the_rate(finished: SmallModel) -> None:
+    rows = metrics(finished, "run")
+    assert {row["stage"] for row in rows} == {"intra", "motion", "joint"}
+    joint = [row for row in rows if row["stage"] == "joint" and row["loss"]]
+    assert joint and all(float(joint[-1][name]) > 0 for name in ("loss", "rate", "distortion", "motion_rate", "lr"))
+
+
+def test_the_final_copy_and_the_complexity_are_written(finished: SmallModel) -> None:
+    copy = finished.path / "copies" / "model_256.safetensors"
+    assert copy.read_bytes() == (finished.path / "run/checkpoints/last.safetensors").read_bytes()
+    lines = (finished.path / "run/complexity.csv").read_text().splitlines()
+    assert lines[0].startswith("module,frame_type") and len(lines) == 6
+
+
+@pytest.mark.parametrize(("epoch", "stages"), [(1, {"motion", "joint"}), (2, {"motion", "joint"}), (3, {"joint"})])
+def test_start_epoch_enters_the_stage_it_falls_into(small_model: SmallModel, epoch: int, stages: set[str]) -> None:
+    before = start(small_model)
+    after = trained(small_model, "--start_epoch", str(epoch))
+    assert {row["stage"] for row in metrics(small_model, "run0")} == stages
+    assert "intra_codec" not in different(before, after)
+    assert ("motion_estimator" in different(before, after)) == ("motion" in stages)
+
+
+def test_a_start_after_the_end_is_refused(small_model: SmallModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert small_model.train("run", "--start_epoch", "4") == 2
+    assert "--start_epoch 4; train has epochs 0 to 3" in capsys.readouterr().err
+    assert not (small_model.path / "run").exists()
+
+
+# --- resuming
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(finished: SmallModel, epoch: int) -> None:
+    run = f"resumed{epoch}"
+    assert finished.train(run, "--end_epoch", str(epoch)) == 0
+    assert finished.train(run, "--restore", "resume") == 0
+    assert different(finished.weights("run"), finished.weights(run)) == set()
+    ours, theirs = (checkpoints.load(finished.path / name / "checkpoints/last.safetensors") for name in ("run", run))
+    assert str(ours["optimizer"]) == str(theirs["optimizer"]) and ours["position"] == theirs["position"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGINT, 2)])
+def test_a_run_stopped_in_an_epoch_resumes_to_the_same_weights(
+    small_model: SmallModel, number: signal.Signals, workers: int
+) -> None:
+    small_model.write("long.cfg", TRAIN.replace("steps = 2", "steps = 40").split("[process: motion]")[0])
+    flags = ["--num_workers", str(workers)]
+    assert small_model.train("whole", *flags, cfg="long.cfg") == 0
+    process = subprocess.Popen(
+        [sys.executable, "torchDVC/trainer.py", *small_model.train_flags("part", *flags, cfg="long.cfg")],
+        cwd=CHECKOUT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )
+    wait_for(small_model.path / "part" / "metrics.csv", process)
+    os.killpg(process.pid, number)  # as a terminal does, and a batch system: workers hear it too
+    error = process.communicate(timeout=120)[1]
+    assert process.returncode == 130, error
+    assert "Traceback" not in error and error.splitlines()[-1] == "interrupted"
+    position = checkpoints.load(small_model.path / "part/checkpoints/last.safetensors")["position"]
+    assert 0 < position["step"] < 40
+    assert small_model.train("part", *flags, "--restore", "resume", cfg="long.cfg") == 0
+    assert different(small_model.weights("whole"), small_model.weights("part")) == set()
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    """Until a file has a second line."""
+    limit = time.monotonic() + 120
+    while not (path.exists() and path.read_text().count("\n") > 1):
+        assert process.poll() is None and time.monotonic() < limit, process.stderr
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("--lmda", "512"), "--lmda was 256.0 and is 512.0 now"),
+        (("--seed", "7"), "--seed was 0 and is 7 now"),
+        (("--precision", "bf16-mixed"), "--precision was None and is bf16-mixed now"),
+        (("batch_size = 1", "batch_size = 2"), "stage intra of the train cfg was"),
+        (("epochs = 2", "epochs = 3"), "stage motion of the train cfg was"),
+        (("[header]", "[header]\noptimizer = sgd"), "optimizer of the train cfg was adam and is sgd now"),
+        (('"width": 6', '"width": 7'), "module intra_codec of the model csv was"),
+    ],
+)
+def test_a_run_is_not_resumed_under_other_conditions(
+    finished: SmallModel, change: tuple[str, str], named: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    last = finished.path / "run/checkpoints/last.safetensors"
+    other = make_small_model(tmp_path / "other", finished.data)
+    flags = change if change[0].startswith("--") else ()
+    for name in () if flags else ("train.cfg", "intra.json"):
+        text = (other.path / name).read_text()
+        (other.path / name).write_text(text.replace(*change))
+    assert other.train("run", *flags, "--restore", "resume", "--checkpoint", str(last)) == 2
+    error = capsys.readouterr().err
+    assert named in error and error.count("\n") == 1 and "cannot resume" in error
+
+
+def test_a_last_stage_made_longer_goes_on(finished: SmallModel) -> None:
+    finished.write("longer.cfg", (finished.path / "train.cfg").read_text() + "epochs = 2\n")
+    last = finished.path / "run/checkpoints/last.safetensors"
+    flags = ("--restore", "resume", "--checkpoint", str(last))
+    assert finished.train("longer", *flags, cfg="longer.cfg") == 0
+    assert checkpoints.load(finished.path / "longer/checkpoints/last.safetensors")["position"]["epoch"] == 5
+
+
+# --- weights from elsewhere
+
+
+def test_restore_load_takes_the_weights_alone(finished: SmallModel) -> None:
+    last = finished.path / "run/checkpoints/last.safetensors"
+    flags = ("--restore", "load", "--checkpoint", str(last), "--start_epoch", "3")
+    assert finished.train("loaded", *flags) == 0
+    assert different(finished.weights("run"), finished.weights("loaded")) == {
+        "motion_codec", "motion_compensator", "residual_codec"
+    }
+    assert checkpoints.load(finished.path / "loaded/checkpoints/last.safetensors")["position"]["total"] == 2
+
+
+def test_not_load_i_leaves_the_intra_codec_as_it_starts(finished: SmallModel) -> None:
+    folder = str(finished.path / "run/checkpoints")
+    flags = ("--restore", "load", "--checkpoint", folder, "--not_load_I", "--start_epoch", "3")
+    assert finished.train("without", *flags) == 0
+    fresh = start(finished)
+    assert "intra_codec" not in different(fresh, finished.weights("without"))
+    assert "motion_estimator" not in different(finished.weights("run"), finished.weights("without"))
+
+
+# --- losses and optimizer
+
+
+def stage_loss(model: SmallModel, text: str, *flags: str) -> dict[str, float]:
+    """The scalars of a stage's loss on a fixed batch."""
+    from torchDVC.training.trainer import Trainer
+
+    model.write("one.cfg", f"[process: one]\ndata = DATA\npatch_size = 64\nprecision = 32\n{text}\n")
+    options = parse_trainer(model.train_flags("unused", *flags, cfg="one.cfg"))
+    trainer = Trainer(options, *load_run(options.model_config, options.run_config, "train"))
+    torch.manual_seed(5)
+    stage = trainer.config.stages[0]
+    batch = torch.rand(2, stage.frames, 3, 64, 64)
+    frames = training_frames(stage.pairs, stage.frames, random.Random(0))
+    distortion = ms_ssim_loss if options.ssim else squared_error
+    loss = StageLoss(trainer.codec, stage, distortion, options.i_lmda / options.lmda)
+    values = loss(batch, frames, torch.zeros(2, dtype=torch.int64), torch.full((2,), options.lmda * options.lmda_scale))
+    return {name: value.item() for name, value in values.items()}
+
+
+def test_the_loss_is_rate_plus_weighted_distortion(small_model: SmallModel) -> None:
+    terms = "loss.R = motion_rate/0.5*residual_rate\nloss.D = distortion/0.1*mc_distortion"
+    v = stage_loss(small_model, f"pmode = emcr\n{terms}")
+    rate = v["motion_rate"] + 0.5 * v["residual_rate"]
+    assert v["loss"] == pytest.approx(rate + 256 * (v["distortion"] + 0.1 * v["mc_distortion"]), rel=1e-4)
+    assert v["rate"] == pytest.approx(v["motion_rate"] + v["residual_rate"], rel=1e-4)
+
+
+def test_terms_can_be_left_out(small_model: SmallModel) -> None:
+    only_d = stage_loss(small_model, "pmode = emc\nloss.R = None\nloss.D = mc_distortion")
+    assert only_d["loss"] == pytest.approx(256 * only_d["mc_distortion"], rel=1e-4)
+    only_r = stage_loss(small_model, "pmode = em\nloss.R = motion_rate\nonly_rate = true")
+    assert only_r["loss"] == pytest.approx(only_r["motion_rate"], rel=1e-4)
+
+
+def test_intra_frames_have_their_own_lagrangian(small_model: SmallModel) -> None:
+    v = stage_loss(small_model, "imode = i\nframes = 1", "--i_lmda", "1024")
+    assert v["loss"] == pytest.approx(v["rate"] + 1024 * v["distortion"], rel=1e-4)
+
+
+def test_only_frames_that_train_something_count(small_model: SmallModel) -> None:
+    """The loss of a P frame, whether or not a frozen intra codec makes its reference."""
+    text = "imode = i\npmode = emcr\ntrain = emcr\nRNN = 1\nframes = 2"
+    v = stage_loss(small_model, text)
+    assert "intra_rate" not in v and v["loss"] == pytest.approx(v["rate"] + 256 * v["distortion"], rel=1e-4)
+
+
+def test_ssim_is_the_distortion_when_asked_for(small_model: SmallModel) -> None:
+    v = stage_loss(small_model, "imode = i\nframes = 1", "--ssim", "--ssim_factor", "0.5")
+    assert v["loss"] == pytest.approx(v["rate"] + 128 * v["distortion"], rel=1e-4)
+    assert 0 < v["distortion"] < 1 and v["distortion"] != stage_loss(small_model, "imode = i\nframes = 1")["distortion"]
+
+
+def test_an_ssim_run_goes_through(small_model: SmallModel) -> None:
+    trained(small_model, "--ssim", "--end_epoch", "1")
+
+
+def test_learning_rates_decay_and_differ_by_module(small_model: SmallModel) -> None:
+    text = "lr = 1e-3\nlr.motion_codec = 2e-3\nlr_decay = 0.5\naux_lr = 1e-2\nepochs = 2"
+    small_model.write("lr.cfg", TRAIN.replace("[process: intra]", f"[process: intra]\n{text}"))
+    assert small_model.train("run0", "--end_epoch", "2", cfg="lr.cfg") == 0
+    groups = checkpoints.load(small_model.path / "run0/checkpoints/last.safetensors")["optimizer"]["param_groups"]
+    rates = {group["name"]: group["lr"] for group in groups}
+    assert rates["intra_codec"] == pytest.approx(5e-4) and rates["motion_codec"] == pytest.approx(1e-3)
+    assert rates["aux"] == pytest.approx(5e-3)
+
+
+def test_the_optimizers_state_outlives_freezing(finished: SmallModel) -> None:
+    states = [
+        checkpoints.load(finished.path / f"run/checkpoints/{name}.safetensors")["optimizer"]
+        for name in ("01_intra", "02_motion", "03_joint")
+    ]
+    of_intra = states[0]["param_groups"][0]["params"][0]
+    assert all(torch.equal(s["state"][of_intra]["exp_avg"], states[0]["state"][of_intra]["exp_avg"]) for s in states)
+    of_motion = states[1]["param_groups"][2]["params"][0]
+    assert (float(states[1]["state"][of_motion]["step"]), float(states[2]["state"][of_motion]["step"])) == (4.0, 6.0)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_a_change_of_layout_does_not_mix_up_the_optimizers_state(small_model: SmallModel, optimizer: str) -> None:
+    weights = []
+    for layouts in (("contiguous", "contiguous"), ("contiguous", "channels_last")):
+        codec = small_model.codec()
+        update = make_optimizer(codec, TrainConfig("x", small_model.path, (), optimizer))
+        for layout in layouts:
+            set_memory_format(codec, update, layout)
+            for group in update.param_groups:
+                group["lr"] = 0.01
+            for parameter in codec.parameters():
+                parameter.grad = torch.zeros_like(parameter).copy_(parameter.detach().sin())
+            update.step()
+        weights.append(dict(codec.state_dict()))
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, msg=name)
+
+
+def test_variable_rate_draws_levels_and_sets_their_lagrangians(tmp_path: Path, clip_folder: Path) -> None:
+    model = make_small_model(tmp_path / "levels", clip_folder, levels=3)
+    model.write("range.cfg", TRAIN.replace("[header]", "[header]\nlmda = 64:1024"))
+    assert model.train("run", "--end_epoch", "1", cfg="range.cfg") == 0
+    torch.testing.assert_close(model.weights("run")["lmdas"], torch.tensor([64.0, 256.0, 1024.0]))
+
+
+def test_a_range_of_lagrangians_needs_levels(small_model: SmallModel, capsys: pytest.CaptureFixture[str]) -> None:
+    small_model.write("range.cfg", TRAIN.replace("[header]", "[header]\nlmda = 64:1024"))
+    assert small_model.train("run", cfg="range.cfg") == 2
+    assert "lmda 64:1024 needs modules with quality levels" in capsys.readouterr().err
+
+
+def test_validation_and_checkpoints_come_as_often_as_asked(small_model: SmallModel) -> None:
+    assert small_model.train("run", "--per_val", "2", "--per_keep", "1") == 0
+    validated = [row["epoch"] or row["step"] for row in metrics(small_model, "run") if row["val_loss"]]
+    assert len(validated) == 2
+    names = {path.name for path in (small_model.path / "run/checkpoints").iterdir()}
+    assert {"last.safetensors", "01_intra.safetensors", "02_motion.safetensors", "03_joint.safetensors"} <= names
+    assert len(names) == 4 + 4
+
+
+def test_validation_leaves_training_as_it_was(finished: SmallModel) -> None:
+    assert finished.train("validated", "--per_val", "1") == 0
+    assert different(finished.weights("run"), finished.weights("validated")) == set()
+
+
+# --- what is not finite
+
+
+def updater(tmp_path: Path) -> tuple[torch.nn.Parameter, Updater]:
+    parameter = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([{"name": "x", "params": [parameter]}], lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    return parameter, Updater(optimizer, 1.0, scaler, tmp_path / "batch.safetensors")
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path, factor: float) -> None:
+    parameter, update = updater(tmp_path)
+    for value in (factor, 1.0, factor):
+        loss = (parameter * value).sum()
+        loss.backward()
+        assert update.step(loss, torch.zeros(1)) == (value == 1.0)
+        assert parameter.grad is None
+    assert update.skipped == 2 and torch.isfinite(parameter).all()
+
+
+def test_a_run_that_stays_not_finite_stops_and_saves_its_batch(
+    small_model: SmallModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nan = staticmethod(lambda a, b: (a - b).flatten(1).mean(1) * torch.nan)
+    monkeypatch.setattr("torchDVC.training.trainer.squared_error", nan)
+    small_model.write("nan.cfg", TRAIN.replace("steps = 2", "steps = 30"))
+    assert small_model.train("run", cfg="nan.cfg") == 2
+    dump = small_model.path / "run/nonfinite_batch.safetensors"
+    assert f"not finite 10 times in a row; the last batch is in {dump}" in capsys.readouterr().err
+    assert checkpoints.load(dump)["batch"].shape == (1, 1, 3, 64, 64)
+    assert not (small_model.path / "run/checkpoints").exists()
