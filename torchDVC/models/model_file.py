@@ -123,13 +123,14 @@ def _row(spec: ModuleSpec) -> dict[str, Any]:
     """A line of the module table, with the defaults of arguments that were not given: those may change some day."""
     signature = inspect.signature(load_class(spec.type))
     defaults = {name: p.default for name, p in signature.parameters.items() if p.default is not p.empty}
-    return {"code": spec.code, "name": spec.name, "type": spec.type.name, "args": {**defaults, **spec.args}}
+    args: dict[str, Any] = json.loads(json.dumps({**defaults, **spec.args}))
+    return {"code": spec.code, "name": spec.name, "type": spec.type.name, "args": args}
 
 
 def _digest(contents: Mapping[str, Any]) -> str:
     """SHA-256 of the module table, arguments and modes, then of every tensor: name, form and bytes."""
     table = {key: contents[key] for key in ("format", "modules", "modes")}
-    digest = hashlib.sha256(json.dumps(table, sort_keys=True, default=list).encode())
+    digest = hashlib.sha256(json.dumps(table, sort_keys=True).encode())
     for name, tensor in _tensors(contents):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -152,14 +153,20 @@ def _read(path: Path) -> dict[str, Any]:
     match contents:
         case {"format": int(), "name": str(), "modules": list(), "modes": dict(), "hash": str(),
               "model": dict(weights), "integers": dict(integers)}:
-            tensors = [*weights.values(), *(t for of in integers.values() if isinstance(of, dict) for t in of.values())]
+            named = all(isinstance(key, str) for key in integers)
+            sound = named and all(map(_holds_tensors, [weights, *integers.values()]))
         case _:
             raise CheckpointError(f"{path}: not a model file; 'codec.py export' makes one of a checkpoint")
     if contents["format"] != FORMAT:
         raise CheckpointError(f"{path}: a model file of format {contents['format']}; expected {FORMAT}")
-    if not all(isinstance(tensor, Tensor) for tensor in tensors) or contents["hash"] != _digest(contents):
+    if not sound or contents["hash"] != _digest(contents):
         raise CheckpointError(f"{path}: damaged: its contents do not match their hash")
     return dict(contents)
+
+
+def _holds_tensors(value: Any) -> bool:
+    """Whether it is tensors by name."""
+    return isinstance(value, dict) and all(isinstance(k, str) and isinstance(t, Tensor) for k, t in value.items())
 
 
 def _specs(rows: list[Any], path: Path) -> Iterator[ModuleSpec]:
@@ -184,7 +191,6 @@ def _arguments(args: Mapping[str, Any], module_type: ModuleType, where: str) -> 
     annotations = {parameter.name: parameter.annotation for parameter in module_type.parameters}
     fitted = {}
     for name, value in args.items():
-        value = list(value) if isinstance(value, tuple) else value
         try:
             fitted[name] = fit(value, annotations[name])
         except (KeyError, MismatchError) as error:

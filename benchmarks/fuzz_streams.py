@@ -1,0 +1,165 @@
+"""Decodes damaged and hostile streams: every one must end in a typed error or in pictures, never in anything else.
+
+`fuzz_bitstream.py` does the same without networks, far faster; this one also meets what a model makes of wild symbols.
+
+Run from the checkout: ``python -m benchmarks.fuzz_streams --streams S.lcp … --model FILE [--count N] [--first N]``.
+Mutation ``n`` depends on ``n`` and the streams only, so a run can be resumed with ``--first``, or one repeated with
+``--first N --count 1``. Half of the mutations hit raw bytes, where checksums catch nearly all; the others change what
+is inside packets and then mend the checksums, as an attacker would.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torchDVC.coding.streams import read_frames
+from torchDVC.models.model_file import Model
+from torchDVC.util.container import ContainerReader, ContainerWriter, Packet
+from torchDVC.util.container_format import Header
+from torchDVC.util.errors import BitstreamError, CheckpointError
+
+LONGEST = 20.0
+"""Seconds after which decoding a mutation of a tiny stream counts as a hang."""
+MAX_SIDE = 256
+"""Mutated headers name pictures of at most this side, so that a run fits in memory."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """An intact stream."""
+
+    data: bytes
+    header: Header
+    packets: tuple[Packet, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Original:
+        """Take a stream apart."""
+        with ContainerReader(path) as reader:
+            return cls(path.read_bytes(), reader.header, tuple(reader.packets()))
+
+
+def mutated(originals: Sequence[Original], number: int) -> bytes:
+    """Mutation ``number`` of one of the streams."""
+    rng = random.Random(number)
+    original = rng.choice(originals)
+    if number % 2:
+        return _bytes_changed(original.data, rng)
+    return _packets_changed(original, rng)
+
+
+def _bytes_changed(data: bytes, rng: random.Random) -> bytes:
+    """Flip, overwrite, cut, insert or repeat bytes, once or several times."""
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 1, 1, 2, 5, 20))):
+        at, length = rng.randrange(len(changed) + 1), rng.choice((1, 1, 2, 4, 50))
+        match rng.randrange(5):
+            case 0:
+                changed[at : at + 1] = bytes([rng.randrange(256)])
+            case 1:
+                changed[at : at + length] = rng.randbytes(length)
+            case 2:
+                del changed[at : at + length]
+            case 3:
+                changed[at:at] = rng.randbytes(length)
+            case _:
+                changed[at:at] = changed[max(0, at - length) : at]
+    return bytes(changed)
+
+
+def _packets_changed(original: Original, rng: random.Random) -> bytes:
+    """The stream written anew, with sound checksums, from payloads, qualities and header fields that were changed."""
+    header = _header_changed(original.header, rng) if rng.random() < 0.3 else original.header
+    file = io.BytesIO()
+    writer = ContainerWriter(file, header)
+    victim = rng.randrange(len(original.packets))
+    for number, packet in enumerate(original.packets):
+        payload, quality = packet.payload, packet.quality
+        if number == victim or rng.random() < 0.2:
+            noise = not payload or rng.random() < 0.2
+            payload = rng.randbytes(rng.randrange(300)) if noise else _bytes_changed(payload, rng)
+            quality = rng.randrange(256) if rng.random() < 0.1 else quality
+        try:
+            writer.write(packet.frame, payload[: header.max_payload], quality)
+        except ValueError:  # the changed header has another coding structure
+            break
+    if rng.random() < 0.8:
+        try:
+            writer.finish()
+        except ValueError:  # it ends within a GOP
+            return file.getvalue()
+    return file.getvalue()
+
+
+def _header_changed(header: Header, rng: random.Random) -> Header:
+    taller = rng.random() < 0.5
+    return replace(
+        header,
+        width=header.width if taller else rng.randrange(1, MAX_SIDE),
+        height=rng.randrange(1, MAX_SIDE) if taller else header.height,
+        gop_size=rng.choice((header.gop_size, 1 << rng.randrange(8))),
+        intra_period=rng.choice((header.intra_period, rng.randrange(65536))),
+        quality=rng.choice((header.quality, rng.randrange(256))),
+    )
+
+
+def decode(model: Model, path: Path, conceal: bool) -> str:
+    """What becomes of a stream: decoded, concealed, refused, or that it names another model."""
+    damage: list[BitstreamError] = []
+    try:
+        with ContainerReader(path) as reader:
+            if reader.header.width * reader.header.height > MAX_SIDE**2:
+                return "too large to try"
+            for _ in read_frames(model, reader, damage.append if conceal else None):
+                pass
+    except BitstreamError:
+        return "refused"
+    except CheckpointError:
+        return "for another model"
+    return "concealed" if damage else "decoded"
+
+
+def outcomes(model: Model, originals: Sequence[Original], numbers: range, folder: Path) -> Iterator[tuple[int, str]]:
+    """Decode mutations; a file of the last one stays in ``folder`` while it is tried. Raises what a decoder raises."""
+    path = folder / "mutation.lcp"
+    for number in numbers:
+        path.write_bytes(mutated(originals, number))
+        start = time.perf_counter()
+        outcome = decode(model, path, conceal=number % 4 > 1)
+        if time.perf_counter() - start > LONGEST:
+            raise TimeoutError(f"mutation {number} took {time.perf_counter() - start:.0f} s")
+        yield number, outcome
+
+
+def main() -> None:
+    """The command line."""
+    import argparse
+    import tempfile
+
+    from torchDVC.models.model_store import open_model
+    from torchDVC.util.progress import Progress
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--streams", nargs="+", type=Path, required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--first", type=int, default=0)
+    options = parser.parse_args()
+    model, originals = open_model(options.model), [Original.read(path) for path in options.streams]
+    numbers = range(options.first, options.first + options.count)
+    found: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder, Progress(len(numbers), "mutations", unit="stream") as bar:
+        for number, outcome in outcomes(model, originals, numbers, Path(folder)):
+            found[outcome] += 1
+            bar.update(last=number)
+    print(", ".join(f"{count} {outcome}" for outcome, count in found.most_common()))
+
+
+if __name__ == "__main__":
+    main()

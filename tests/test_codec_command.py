@@ -1,0 +1,149 @@
+"""The command line that encodes and decodes files, through its own main function."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import CHECKOUT
+from tests.lively_models import lively
+from tests.small_model import SmallModel
+from torchDVC.analysis.results import read_rows
+from torchDVC.codec import main
+from torchDVC.dataset.video import open_video
+from torchDVC.util import checkpoints
+from torchDVC.util.container import ContainerReader
+
+
+@pytest.fixture(autouse=True)
+def own_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    monkeypatch.delenv("TORCHDVC_MODELS", raising=False)
+
+
+@pytest.fixture
+def sources(small_model: SmallModel) -> list[str]:
+    """The flags that name a model csv, its modes and trained weights."""
+    checkpoint = small_model.path / "trained.safetensors"
+    checkpoints.save(checkpoint, {"model": lively(small_model.codec()).state_dict()})
+    folder = small_model.path
+    return [
+        "--model_config", str(folder / "model.csv"), "--run_config", str(folder / "test.cfg"),
+        "--checkpoint", str(checkpoint),
+    ]  # fmt: skip
+
+
+def run(*arguments: object) -> None:
+    assert main([str(argument) for argument in arguments]) == 0
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert main([str(argument) for argument in arguments]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said
+
+
+def pictures(path: Path) -> list[np.ndarray]:
+    return [frame.rgb for frame in open_video(path)]
+
+
+def test_export_encode_decode_and_info(
+    sources: list[str], clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("export", *sources, "--out", tmp_path / "small.safetensors")
+    coded = tmp_path / "out.lcp"
+    run("encode", clip_folder / "two.mp4", coded, "--model", tmp_path / "small.safetensors", "--frames", 6,
+        "--gop_size", 2, "--intra_period", 4)  # fmt: skip
+    (tmp_path / "small.safetensors").unlink()
+    capsys.readouterr()
+    run("info", coded)
+    said = capsys.readouterr().out
+    assert "96x80" in said and "GOPs of 2" in said and "intra bits" in said and "I4" in said
+    run("decode", coded, tmp_path / "out.y4m")
+    run("decode", coded, tmp_path / "frames")
+    frames, planes = list(open_video(tmp_path / "frames")), list(open_video(tmp_path / "out.y4m"))
+    assert len(frames) == len(planes) == 6
+    for a, b in zip(frames, planes, strict=True):
+        for own, other in zip(a.yuv, b.yuv, strict=True):
+            np.testing.assert_array_equal(own, other)
+    shutil.rmtree(tmp_path / "log")
+    assert "model" in refused(capsys, "decode", coded, tmp_path / "again.y4m")
+    run("info", coded)
+    assert "bits of modules are not shown" in capsys.readouterr().out
+
+
+def test_encode_from_a_csv_and_a_raw_clip(sources: list[str], clip_folder: Path, tmp_path: Path) -> None:
+    run("encode", clip_folder / "one.y4m", tmp_path / "a.lcp", *sources, "--frames", 2)
+    raw = tmp_path / "clip.yuv"
+    run("decode", tmp_path / "a.lcp", raw)
+    run("encode", raw, tmp_path / "b.lcp", *sources, "--size", "96x80", "--fps", "30000/1001", "--range", "full")
+    with ContainerReader(tmp_path / "b.lcp") as reader:
+        assert (reader.header.width, reader.header.height, reader.header.frames) == (96, 80, 2)
+        assert str(reader.header.fps) == "30000/1001" and reader.header.range == "full"
+    assert len(list((tmp_path / "log" / "models").iterdir())) == 1
+
+
+def test_concealment_says_what_was_lost(
+    sources: list[str], clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    coded = tmp_path / "a.lcp"
+    run("encode", clip_folder / "one.y4m", coded, *sources, "--frames", 7, "--intra_period", 4)
+    data = bytearray(coded.read_bytes())
+    with ContainerReader(coded) as reader:
+        sizes = [packet.size for packet in reader.packets()]
+    run("decode", coded, tmp_path / "whole.y4m")
+    data[47 + sum(sizes[:2]) - 5] ^= 4
+    coded.write_bytes(data)
+    assert "packet 1: damaged" in refused(capsys, "decode", coded, tmp_path / "b.y4m")
+    assert not list(tmp_path.glob("*b.y4m"))
+    run("decode", coded, tmp_path / "b.y4m", "--conceal")
+    assert "lost frames: 1-3" in caplog.text
+    whole, concealed = pictures(tmp_path / "whole.y4m"), pictures(tmp_path / "b.y4m")
+    for index, shown in enumerate((0, 0, 0, 0, 4, 5, 6)):
+        np.testing.assert_array_equal(concealed[index], whole[shown])
+
+
+def test_problems_are_one_line_each(
+    sources: list[str], clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, out = clip_folder / "one.y4m", tmp_path / "a.lcp"
+    untrained = sources[:4]
+    assert "--checkpoint is missing" in refused(capsys, "encode", clip, out, *untrained)
+    assert "--checkpoint is missing" in refused(capsys, "export", *untrained, "--out", tmp_path / "m.safetensors")
+    assert "either --model or --model_config" in refused(capsys, "encode", clip, out)
+    assert "OUTPUT is missing" in refused(capsys, "encode", clip, *sources)
+    assert "unknown command 'encod'" in refused(capsys, "encod")
+    assert "--quality 1; expected 0 to 0" in refused(capsys, "encode", clip, out, *sources, "--quality", 1)
+    assert "none of that name" in refused(capsys, "encode", clip, out, *sources, "--process", "smal")
+    assert "no such" in refused(capsys, "encode", tmp_path / "none.mp4", out, *sources)
+    assert "a.lcp" in refused(capsys, "decode", out, tmp_path / "b.y4m")
+    assert "not an .lcp file" in refused(capsys, "info", clip)
+    assert not out.exists()
+
+
+def test_help_needs_no_pytorch() -> None:
+    code = "import sys; from torchDVC.codec import main; main(['info', '--bogus']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "unknown flag '--bogus'" in done.stderr
+
+
+@pytest.mark.parametrize("gop_size", ["1", "2"])
+def test_the_tester_measures_files(
+    small_model: SmallModel, sources: list[str], gop_size: str, clip_folder: Path
+) -> None:
+    flags = ("--write_stream", "--gop_size", gop_size, "--restore", "load", "--checkpoint", sources[-1], "--no_image",
+             "--test_datasets", str(clip_folder / "one.y4m"))  # fmt: skip
+    assert small_model.test("results", *flags) == 0
+    [row] = read_rows(small_model.path / "results" / "rd.csv")
+    [coded] = (small_model.path / "results" / "streams").iterdir()
+    assert row.bpp is not None and row.bpp_estimated is not None
+    assert row.bpp == pytest.approx(8 * coded.stat().st_size / (96 * 80 * 3))
+    assert row.bpp > row.bpp_estimated > 0.9 * row.bpp - 0.05
+    assert row.decode_fps is not None and row.decode_fps > 0 and "real stream" in row.settings

@@ -1,0 +1,214 @@
+"""Model files: what is read is what was written; anything else is refused and executes nothing."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.lively_models import ALL_MODES, clip, lively_model, read_stream, small, write_stream
+from torchDVC.coding_structure import CodingStructure
+from torchDVC.models import model_store
+from torchDVC.models.codec import Codec
+from torchDVC.models.model_file import Model, fixed, load_model, save_model, stored_hash
+from torchDVC.modules.entropy.exact import ExactModule
+from torchDVC.util import checkpoints
+from torchDVC.util.configuration import load_model_config
+from torchDVC.util.errors import CheckpointError
+
+STRUCTURE = CodingStructure(4, 1)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return lively_model(small(load_model_config("baseline.csv")))
+
+
+@pytest.fixture
+def path(model: Model, tmp_path: Path) -> Path:
+    save_model(tmp_path / "model.safetensors", model)
+    return tmp_path / "model.safetensors"
+
+
+def test_a_model_comes_back(model: Model, path: Path) -> None:
+    loaded = load_model(path)
+    assert (loaded.hash, loaded.name) == (model.hash, "baseline")
+    assert stored_hash(path) == model.hash
+    assert [getattr(loaded.modes, m) for m in ("imode", "pmode", "bmode")] == ["i", "emcr", "emcr"]
+    own, other = model.codec.state_dict(), loaded.codec.state_dict()
+    assert own.keys() == other.keys() and all(torch.equal(own[name], other[name]) for name in own)
+    for name, module in model.codec.named_modules():
+        if isinstance(module, ExactModule):
+            again = loaded.codec.get_submodule(name)
+            assert isinstance(again, ExactModule)
+            for key, array in module.integers().items():
+                np.testing.assert_array_equal(again.integers()[key], array)
+
+
+def test_saving_again_gives_the_same_model(model: Model, path: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.safetensors"
+    save_model(again, load_model(path))
+    assert again.stat().st_size == path.stat().st_size
+    assert load_model(again).hash == model.hash
+
+
+def test_the_trainer_can_start_from_a_model_file(model: Model, path: Path) -> None:
+    from torchDVC.runner import model_weights
+
+    checkpoints.load_weights(Codec(model.codec.config), model_weights(path), str(path))
+
+
+@pytest.mark.parametrize("name", ["intra_codec.g_s.0.bias", "motion_estimator.networks.0.0.weight", "lmdas"])
+def test_any_weight_is_part_of_the_hash(model: Model, name: str) -> None:
+    other = lively_model(model.codec.config)
+    assert other.hash == model.hash
+    with torch.no_grad():
+        other.codec.state_dict()[name].add_(1e-3)
+    assert fixed(other.codec, ALL_MODES).hash != model.hash
+
+
+def test_arguments_and_modes_are_part_of_the_hash(model: Model) -> None:
+    from torchDVC.util.configuration import Modes
+
+    assert fixed(lively_model(model.codec.config).codec, Modes("all", "i", "emcr", "")).hash != model.hash
+
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+def _set(*keys: Any, value: Any) -> Change:
+    def change(contents: dict[str, Any]) -> None:
+        place = contents
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = value
+
+    return change
+
+
+WRONG: dict[str, tuple[Change, str]] = {
+    "other weights": (_set("model", "lmdas", value=torch.ones(1)), "do not match their hash"),
+    "other hash": (_set("hash", value="00"), "do not match their hash"),
+    "no table": (lambda c: c.pop("modules"), "not a model file"),
+    "a format of tomorrow": (_set("format", value=2), "format 2; expected 1"),
+    "a list of tensors": (_set("integers", value={"a": [1]}), "do not match their hash"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG.keys())
+def test_contents_that_do_not_fit_the_hash_are_refused(change: Change, message: str, path: Path) -> None:
+    contents = checkpoints.load(path)
+    change(contents)
+    checkpoints.save(path, contents)
+    with pytest.raises(CheckpointError, match=message):
+        load_model(path)
+
+
+LYING: dict[str, tuple[Change, str]] = {
+    "unknown type": (_set("modules", 0, "type", value="HyperpriorIntr"), "did you mean 'HyperpriorIntra'"),
+    "a name of Python's": (_set("modules", 0, "name", value="__class__"), "expected a name such as"),
+    "a name of the codec's": (_set("modules", 0, "name", value="forward"), "taken by the codec"),
+    "unknown argument": (_set("modules", 0, "args", "wide", value=3), "does not take wide = 3"),
+    "argument of another kind": (_set("modules", 0, "args", "width", value="8"), "does not take width = '8'"),
+    "impossible argument": (_set("modules", 0, "args", "width", value=-1), "cannot be built"),
+    "no module": (_set("modules", 0, value=[]), "is not a module"),
+    "another width": (_set("modules", 0, "args", "width", value=7), "does not fit"),
+    "unknown code": (_set("modes", "pmode", value="emxr"), "no module has the code 'x'"),
+    "no mode": (_set("modes", value={}), "lacks a mode string"),
+    "no integers": (_set("integers", value={}), "lacks the integers of"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), LYING.values(), ids=LYING.keys())
+def test_a_hostile_file_with_the_right_hash_is_refused(change: Change, message: str, path: Path) -> None:
+    from torchDVC.models.model_file import _digest
+    from torchDVC.util.errors import LCPError
+
+    contents = checkpoints.load(path)
+    change(contents)
+    checkpoints.save(path, {**contents, "hash": _digest(contents)})
+    with pytest.raises(LCPError, match=message):
+        load_model(path)
+
+
+def test_integers_beyond_exact_arithmetic_are_refused(model: Model) -> None:
+    layer = lively_model(model.codec.config).codec.get_submodule("intra_codec.hyperprior.h_s.last")
+    assert isinstance(layer, ExactModule)
+    integers = layer.integers()
+    for key, value in (("weight", 128), ("bias", 1 << 24), ("shift", 15)):
+        with pytest.raises(CheckpointError, match="expected sums below"):
+            layer.fix({**integers, key: np.full_like(integers[key], value)})
+    with pytest.raises(CheckpointError, match="'bias': nothing; expected integers of shape"):
+        layer.fix({"weight": integers["weight"], "shift": integers["shift"]})
+
+
+def test_weights_that_are_not_finite_are_refused(model: Model) -> None:
+    codec = Codec(model.codec.config)
+    with torch.no_grad():
+        codec.get_parameter("intra_codec.g_s.0.bias")[0] = float("nan")
+    with pytest.raises(CheckpointError, match="'intra_codec.g_s.0.bias' is not finite"):
+        fixed(codec, ALL_MODES)
+
+
+def test_truncated_and_foreign_files_are_refused(path: Path, tmp_path: Path) -> None:
+    data = path.read_bytes()
+    for length in (0, 7, 8, 100, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:length])
+        with pytest.raises(CheckpointError, match="model.safetensors"):
+            load_model(path)
+        assert stored_hash(path) == ""
+
+
+class _Bomb:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.mark,))
+
+
+def test_a_pickle_is_refused_and_executes_nothing(tmp_path: Path) -> None:
+    for name in ("model.safetensors", "model.pth"):
+        (tmp_path / name).write_bytes(pickle.dumps(_Bomb(tmp_path / "executed")))
+        with pytest.raises(CheckpointError):
+            load_model(tmp_path / name)
+    assert not (tmp_path / "executed").exists()
+
+
+# --- finding models
+
+
+def test_models_are_kept_and_found(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    with pytest.raises(CheckpointError, match=f"model {model.hash[:12]}… is not here.*{tmp_path}/log/models"):
+        model_store.find(model.hash[:32])
+    kept = model_store.keep(model)
+    assert kept == tmp_path / "log" / "models" / f"baseline-{model.hash[:12]}.safetensors"
+    assert model_store.keep(model) == kept
+    assert model_store.find(model.hash[:32]).hash == model.hash
+    assert model_store.open_model(kept.stem).hash == model.hash
+    with pytest.raises(CheckpointError, match=f"did you mean '{kept.stem}'"):
+        model_store.open_model(kept.stem[:-2])
+
+
+def test_a_folder_of_ones_own_goes_first(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("TORCHDVC_MODELS", f"{tmp_path / 'a'}:{tmp_path / 'b'}")
+    assert model_store.keep(model).parent == tmp_path / "a"
+    (tmp_path / "b").mkdir()
+    renamed = model_store.keep(model).rename(tmp_path / "b" / "renamed.safetensors")
+    (tmp_path / "a" / f"baseline-{model.hash[:12]}.safetensors").write_bytes(b"no model at all")
+    assert model_store.keep(model) == renamed
+    assert model_store.find(model.hash[:32]).hash == model.hash
+
+
+def test_streams_refuse_another_model(model: Model, tmp_path: Path) -> None:
+    write_stream(tmp_path / "a.lcp", model, STRUCTURE, clip(1, (64, 64)))
+    other = lively_model(model.codec.config, seed=1)
+    with pytest.raises(CheckpointError, match=f"coded with model {model.hash[:12]}; the one given is baseline"):
+        read_stream(tmp_path / "a.lcp", other)
