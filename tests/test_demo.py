@@ -22,7 +22,7 @@ class Commands:
 
     def __init__(self, seconds: dict[str, float]) -> None:
         self.seconds = seconds
-        self.stages: dict[str, dict[str, int | None]] = {}
+        self.stages: dict[str, dict[str, int]] = {}
         self.tested: list[float] = []
         self.others: list[list[str]] = []
 
@@ -40,12 +40,12 @@ class Commands:
     def _train(self, words: list[str]) -> None:
         options = parse_trainer(words)
         model, config = load_run(options.model_config, options.run_config, "train")
-        self.stages[options.folder.name] = {stage.name: stage.steps for stage in config.stages}
+        self.stages[options.folder.name] = {stage.name: (stage.steps or 0) * stage.epochs for stage in config.stages}
         rows = options.folder / "metrics.csv"
         rows.parent.mkdir(parents=True)
         lines, time = ["step,seconds,loss,stage"], 0.0
         for number, stage in enumerate(config.stages):
-            time += self.seconds[stage.name] * (stage.steps or math.nan)
+            time += self.seconds[stage.name] * (stage.steps or math.nan) * stage.epochs
             lines.append(f"{number},{time},1.0,{stage.name}")
         rows.write_text("\n".join([*lines, f"{number},{time + 50},,{stage.name}"]) + "\n")
         checkpoint = options.folder / "checkpoints" / "last.safetensors"
@@ -54,7 +54,7 @@ class Commands:
 
 
 def test_every_command_is_valid_and_fills_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = {stage: 0.01 * (1 + number) for number, stage in enumerate(demo.SHARES)}
+    seconds = {stage: 0.01 * (1 + number) for number, stage in enumerate(demo.TRAINING)}
     commands = Commands(seconds)
     monkeypatch.setattr(demo, "run", commands)
     figure = demo.Demo(tmp_path / "out", 5, demo.Clips()).run()
@@ -62,16 +62,17 @@ def test_every_command_is_valid_and_fills_its_time(tmp_path: Path, monkeypatch: 
     assert commands.tested == sorted((demo.BASE_LMDA, *demo.OTHER_LMDAS))
     assert [words[1] for words in commands.others if words[0] == "-m"] == ["torchDVC.analysis.anchors"]
     runs = {name: stages for name, stages in commands.stages.items() if name != "probe"}
-    assert list(runs[str(demo.BASE_LMDA)]) == list(demo.SHARES)
-    taken = sum(seconds[stage] * (count or 0) for stages in runs.values() for stage, count in stages.items())
+    assert list(runs[str(demo.BASE_LMDA)]) == list(demo.TRAINING)
+    taken = sum(seconds[stage] * count for stages in runs.values() for stage, count in stages.items())
     assert 5 * 60 * 0.95 < taken <= 5 * 60
 
 
 def test_every_shipped_stage_has_its_share() -> None:
     model, config = load_run(demo.MODEL, "baseline/scratch.cfg", "train")
-    assert [stage.name for stage in config.stages] == list(demo.SHARES)
-    assert math.isclose(sum(demo.SHARES.values()), 1) and math.isclose(sum(demo.ADAPTED.values()), 1)
-    assert set(demo.ADAPTED) < set(demo.SHARES)
+    assert [stage.name for stage in config.stages] == list(demo.TRAINING)
+    parts = [*demo.TRAINING.values(), *len(demo.OTHER_LMDAS) * [*demo.ADAPTING.values()]]
+    assert math.isclose(sum(part.share for part in parts), 1)
+    assert set(demo.ADAPTING) < set(demo.TRAINING)
     CodingStructure(demo.INTRA_PERIOD, 1)
 
 

@@ -14,10 +14,9 @@ import io
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass
+from itertools import islice, pairwise
 from pathlib import Path
 
 from torchDVC.util.errors import LCPError, run_command
@@ -29,18 +28,35 @@ MODEL = "baseline.csv"
 
 BASE_LMDA = 512
 OTHER_LMDAS = (128, 2048)
-ADAPTING = 0.12
-"""Share of the training time in which one other Lagrangian is adapted to."""
-SHARES = {"intra": 0.36, "estimation": 0.08, "motion": 0.12, "compensation": 0.08, "residual": 0.12, "joint": 0.16,
-          "reconstructed": 0.05, "through_time": 0.03}
-"""Each stage's share of the time that the base takes."""
-ADAPTED = {"intra": 0.5, "joint": 0.5}
-"""The stages of `SHARES` that adapt the base to another Lagrangian, and their shares of that time."""
-STAGE = {"epochs": "1", "batch_size": "4", "lr": "5e-4"}
-"""What every stage has in place of the shipped values: short runs want small batches and high learning rates."""
-PROBE_STEPS = 4
-MINIMUM_STEPS = 4
-MAXIMUM_PATCH = 128
+SHORT = {"epochs": "2", "lr_decay": "0.3", "batch_size": "4", "aux_lr": "3e-2"}
+"""What every stage has in place of the shipped values: short runs want many small steps and high learning rates."""
+EPOCHS = int(SHORT["epochs"])
+PROBE_STEPS = 3
+MINIMUM_STEPS = 2
+MAXIMUM_PATCH = 64
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stage's share of the demo's training time, and its learning rate."""
+
+    share: float
+    lr: float
+
+
+TRAINING = {
+    "intra": Part(0.28, 1e-3),
+    "estimation": Part(0.04, 1e-3),
+    "motion": Part(0.09, 1e-3),
+    "compensation": Part(0.04, 1e-3),
+    "residual": Part(0.10, 1e-3),
+    "joint": Part(0.14, 5e-4),
+    "reconstructed": Part(0.04, 3e-4),
+    "through_time": Part(0.03, 3e-4),
+}
+"""The shipped stages, trained with `BASE_LMDA`."""
+ADAPTING = {"intra": Part(0.07, 5e-4), "joint": Part(0.05, 3e-4)}
+"""The stages that adapt the result to one of `OTHER_LMDAS`."""
 
 INTRA_PERIOD = 8
 TEST_SEQUENCES = ("clip0", "clip1")
@@ -94,16 +110,12 @@ class Demo:
     out: Path
     minutes: float
     clips: Clips
-    started: float = field(default_factory=time.monotonic)
 
     def run(self) -> Path:
         """Train, test, compare and draw; returns the figure's path."""
         seconds = self._seconds_per_step()
-        budget = self.minutes * 60 - (time.monotonic() - self.started)
-        adapting = budget * ADAPTING
-        base = steps(SHARES, seconds, budget - adapting * len(OTHER_LMDAS))
-        self._train(BASE_LMDA, self._train_cfg("train", base))
-        adapt = self._train_cfg("adapt", steps(ADAPTED, seconds, adapting))
+        self._train(BASE_LMDA, self._train_cfg("train", TRAINING, self._steps(TRAINING, seconds)))
+        adapt = self._train_cfg("adapt", ADAPTING, self._steps(ADAPTING, seconds))
         for lmda in OTHER_LMDAS:
             self._train(lmda, adapt, "--restore", "load", "--checkpoint", str(self.checkpoint(BASE_LMDA)))
         for lmda in sorted((BASE_LMDA, *OTHER_LMDAS)):
@@ -117,23 +129,28 @@ class Demo:
 
     def _seconds_per_step(self) -> dict[str, float]:
         """What a step of each stage takes on this machine, by running a few."""
-        cfg = self._train_cfg("probe", dict.fromkeys(SHARES, PROBE_STEPS))
+        cfg = self._train_cfg("probe", TRAINING, dict.fromkeys(TRAINING, PROBE_STEPS))
         self._train("probe", cfg, "--per_save", "1000")
         with open(self.out / "train" / "probe" / "metrics.csv", newline="") as file:
             ends = {row["stage"]: float(row["seconds"]) for row in csv.DictReader(file) if row["loss"]}
-        starts = [0.0, *ends.values()]
-        return {stage: (end - start) / PROBE_STEPS for (stage, end), start in zip(ends.items(), starts, strict=False)}
+        taken = (end - start for start, end in pairwise([0.0, *ends.values()]))
+        return {stage: seconds / (EPOCHS * PROBE_STEPS) for stage, seconds in zip(ends, taken, strict=True)}
 
-    def _train_cfg(self, name: str, stages: Mapping[str, int]) -> Path:
-        """The shipped stages named in ``stages``, each with so many steps."""
-        patch = {"patch_size": str(self.clips.patch_size), "data": self.clips.data}
-        sections = {name: {**STAGE, **patch, "steps": str(count)} for name, count in stages.items()}
-        return write_cfg(CONFIGS / "train" / "baseline" / "scratch.cfg", self.out / f"{name}.cfg", {}, sections)
+    def _steps(self, parts: Mapping[str, Part], seconds: Mapping[str, float]) -> dict[str, int]:
+        """Steps in each epoch of each stage that fill its share of the time, given the ``seconds`` that one takes."""
+        return {stage: max(MINIMUM_STEPS, int(part.share * self.minutes * 60 / seconds[stage] / EPOCHS))
+                for stage, part in parts.items()}
+
+    def _train_cfg(self, name: str, parts: Mapping[str, Part], steps: Mapping[str, int]) -> Path:
+        """A train cfg of the shipped stages ``parts``, with so many steps in each epoch."""
+        common = {**SHORT, "patch_size": str(self.clips.patch_size), "data": self.clips.data}
+        stages = {stage: {**common, "lr": str(part.lr), "steps": str(steps[stage])} for stage, part in parts.items()}
+        return write_cfg(CONFIGS / "train" / "baseline" / "scratch.cfg", self.out / f"{name}.cfg", {}, stages)
 
     def _train(self, lmda: float | str, cfg: Path, *flags: str) -> None:
         given = BASE_LMDA if isinstance(lmda, str) else lmda
         run("-m", "torchDVC.trainer", *self._flags(given, cfg), "--save_dir", self.out / "train" / f"{lmda}",
-            "--no_sanity", "--per_val", "1000", *flags)
+            "--no_sanity", "--per_val", "1000", "--num_workers", "0", *flags)
 
     def _test(self, lmda: float) -> None:
         header = {"frames": str(self.clips.frames)}
@@ -159,11 +176,6 @@ class Demo:
         names = [*(f"baseline_{lmda}" for lmda in (BASE_LMDA, *OTHER_LMDAS)), "x264"]
         run(ROOT / "plots" / "plot.py", *(self.out / "results" / name / "rd.csv" for name in names), "--out", figure)
         return figure
-
-
-def steps(shares: Mapping[str, float], seconds: Mapping[str, float], budget: float) -> dict[str, int]:
-    """Steps of each stage that fill its share of ``budget`` seconds, at least `MINIMUM_STEPS`."""
-    return {stage: max(MINIMUM_STEPS, int(share * budget / seconds[stage])) for stage, share in shares.items()}
 
 
 def write_cfg(shipped: Path, path: Path, header: Mapping[str, str], stages: Mapping[str, Mapping[str, str]]) -> Path:
