@@ -1,0 +1,79 @@
+"""Every shipped model, train cfg and test cfg is built and run, on small patches and for one step a stage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from torchDVC.analysis.results import read_rows
+from torchDVC.util import checkpoints
+from torchDVC.util.command_line import parse_tester, parse_trainer
+from torchDVC.util.configuration import load_run
+from torchDVC.util.errors import ConfigError
+from torchDVC.util.report import CONFIGS
+
+
+def shipped(kind: str, suffix: str) -> list[str]:
+    folder = CONFIGS / kind
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob(f"*.{suffix}"))
+
+
+def fits(model: str, cfg: str, kind: str) -> bool:
+    try:
+        load_run(model, cfg, kind)  # type: ignore[call-overload]
+    except ConfigError:
+        return False
+    return True
+
+
+MODELS, TRAIN, TEST = shipped("model", "csv"), shipped("train", "cfg"), shipped("test", "cfg")
+TRAINED = [(model, cfg) for model in MODELS for cfg in TRAIN if fits(model, cfg, "train")]
+TESTED = [(model, cfg) for model in MODELS for cfg in TEST if fits(model, cfg, "test")]
+
+
+def test_every_shipped_file_is_used() -> None:
+    """Each model can be tested, each cfg runs with some model, and each module json is an argument of some model."""
+    assert {model for model, _ in TESTED} == set(MODELS)
+    assert {cfg for _, cfg in TRAINED} == set(TRAIN)
+    assert {cfg for _, cfg in TESTED} == set(TEST)
+    lines = "".join((CONFIGS / "model" / model).read_text() for model in MODELS)
+    assert [json for json in shipped("module", "json") if json not in lines] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "cfg"), TRAINED)
+def test_every_stage_of_a_train_cfg_runs(model: str, cfg: str, tmp_path: Path, clip_folder: Path) -> None:
+    from torchDVC.training.trainer import Trainer
+
+    options = parse_trainer([
+        "--lmda", "256", "--model_config", model, "--run_config", cfg, "--save_dir", str(tmp_path), "--no_sanity",
+        "--no_comet", "--num_workers", "0", "--test_datasets", str(clip_folder / "one.y4m"), "--device", "cpu",
+    ])
+    config, train = load_run(model, cfg, "train")
+    small = {"epochs": 1, "steps": 1, "batch_size": 1, "patch_size": 64, "data": str(clip_folder), "cut": None}
+    train = replace(train, stages=tuple(replace(stage, **small) for stage in train.stages))
+    before = Trainer(options, config, train).codec.state_dict()
+    assert Trainer(options, config, train).run() == 0
+    after = checkpoints.load(tmp_path / "checkpoints" / "last.safetensors")["model"]
+    changed = {name.split(".")[0] for name in before if not before[name].equal(after[name])}
+    learning = {spec.name for stage in train.stages for spec in config.of_codes(stage.train)}
+    assert changed - {"lmdas"} == {name for name in learning if any(key.startswith(f"{name}.") for key in before)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "cfg"), TESTED)
+def test_every_process_of_a_test_cfg_runs(model: str, cfg: str, tmp_path: Path, clip_folder: Path) -> None:
+    from torchDVC.testing.tester import Tester
+
+    config, test = load_run(model, cfg, "test")
+    hierarchical = all(process.bmode for process in test.processes)
+    options = parse_tester([
+        "--lmda", "256", "--model_config", model, "--run_config", cfg, "--save_dir", str(tmp_path), "--device", "cpu",
+        "--gop_size", "2" if hierarchical else "1", "--test_datasets", str(clip_folder / "one.y4m"),
+    ])
+    assert Tester(options, config, replace(test, frames=3)).run() == 0
+    rows = read_rows(tmp_path / "rd.csv")
+    assert {row.process for row in rows} == {process.name for process in test.processes}
+    assert all(row.bpp_estimated and row.frames == 3 for row in rows)

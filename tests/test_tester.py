@@ -1,0 +1,147 @@
+"""Testing through the command line: rows, frames, pictures, and what a second run keeps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.small_model import TEST, SmallModel, make_small_model
+from torchDVC.analysis.results import FrameRow, RDRow, read_frames, read_rows
+from torchDVC.dataset.procedural import procedural_clip
+from torchDVC.dataset.video import Frame, VideoInfo, open_writer
+
+
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> SmallModel:
+    """A model whose test ``res`` has run on all clips with a GOP of 2."""
+    model = make_small_model(tmp_path_factory.mktemp("tested"), clip_folder)
+    assert model.test("res", "--gop_size", "2", "--intra_period", "4") == 0
+    return model
+
+
+def rows(model: SmallModel, run: str = "res") -> list[RDRow]:
+    return read_rows(model.path / run / "rd.csv")
+
+
+def frames(model: SmallModel, run: str = "res") -> list[FrameRow]:
+    return read_frames(model.path / run / "frames.csv")
+
+
+def test_each_sequence_has_a_row_with_its_conditions(tested: SmallModel) -> None:
+    found = rows(tested)
+    assert [row.sequence for row in found] == ["one", "three", "two"]
+    row = found[0]
+    assert (row.width, row.height, row.frames, row.intra_period, row.gop_size) == (96, 80, 3, 4, 2)
+    assert (row.lmda, row.process, row.model, row.codec, row.matrix) == (256, "small", "model", "model", "bt709")
+    assert row.bpp is None and row.quality is None and row.range == "limited"
+    assert row.run_id == json.loads((tested.path / "res/run.json").read_text())["run_id"]
+    assert row.kmac_encode and row.kmac_decode and row.kmac_decode < row.kmac_encode
+    assert row.encode_fps and row.encode_fps > 0
+
+
+def test_frames_have_their_type_references_and_parts(tested: SmallModel) -> None:
+    found = [row for row in frames(tested) if row.sequence == "one"]
+    assert [(row.frame, row.type, row.references) for row in found] == [(0, "I", ()), (2, "P", (0,)), (1, "B", (0, 2))]
+    for row in found:
+        assert row.rates.keys() == ({"intra"} if row.type == "I" else {"motion", "residual"})
+        assert row.bits == pytest.approx(sum(row.rates.values()), rel=1e-6)
+        assert row.pictures.keys() == (set() if row.type == "I" else {"mc", "warped"})
+
+
+def test_a_row_is_the_mean_of_its_frames_over_original_pixels(tested: SmallModel) -> None:
+    for row in rows(tested):
+        own = [frame for frame in frames(tested) if frame.sequence == row.sequence]
+        assert row.bpp_estimated == pytest.approx(sum(f.bits for f in own) / (96 * 80 * 3), rel=1e-6)
+        assert row.psnr_rgb == pytest.approx(sum(f.psnr_rgb or 0 for f in own) / 3, rel=1e-6)
+        assert (row.psnr_i, row.psnr_p, row.psnr_b) == pytest.approx([f.psnr_rgb for f in own], rel=1e-6)
+
+
+def test_a_second_run_keeps_what_is_there_and_other_points_join_it(tested: SmallModel) -> None:
+    before = rows(tested)
+    assert tested.test("res", "--gop_size", "2", "--intra_period", "4") == 0
+    assert rows(tested) == before
+    assert tested.test("res", "--gop_size", "2", "--intra_period", "4", "--lmda", "512") == 0
+    after = rows(tested)
+    assert after[:3] == before and [row.lmda for row in after[3:]] == [512] * 3
+    assert len(frames(tested)) == 18
+
+
+def test_a_point_measured_under_other_conditions_takes_the_place_of_the_old(small_model: SmallModel) -> None:
+    assert small_model.test("res", "--test_seqs", "one") == 0
+    assert small_model.test("res", "--test_seqs", "one", "--intra_period", "2") == 0
+    (row,) = rows(small_model)
+    assert row.intra_period == 2 and [frame.type for frame in frames(small_model)] == ["I", "P", "I"]
+
+
+def test_pictures_are_written_unless_told_not_to(tested: SmallModel, small_model: SmallModel) -> None:
+    shown = {path.name for path in (tested.path / "res/images/one/256").iterdir()}
+    assert {"00000_source.png", "00000_recon.png", "00001_mc.png", "00001_flow.png", "00002_bits.png"} <= shown
+    assert "00000_mc.png" not in shown
+    assert small_model.test("res", "--no_image", "--test_seqs", "one") == 0
+    assert not (small_model.path / "res/images").exists()
+
+
+def test_sizes_that_are_no_multiple_of_anything(small_model: SmallModel) -> None:
+    path = small_model.path / "odd.y4m"
+    with open_writer(path, VideoInfo(35, 27)) as writer:
+        for rgb in procedural_clip(0, 2, (36, 28)):
+            writer.write(Frame(rgb=rgb[:, :27, :35].copy()))
+    assert small_model.test("res", "--test_datasets", str(path)) == 0
+    (row,) = rows(small_model)
+    assert (row.width, row.height) == (35, 27)
+    assert row.bpp_estimated == pytest.approx(sum(f.bits for f in frames(small_model)) / (35 * 27 * 2), rel=1e-6)
+
+
+def test_weights_come_from_the_checkpoint_and_are_named(small_model: SmallModel) -> None:
+    assert small_model.train("run", "--end_epoch", "1") == 0
+    for number, path in enumerate(("run/checkpoints/last.safetensors", "run/checkpoints")):
+        flags = ("--restore", "load", "--checkpoint", str(small_model.path / path), "--test_seqs", "one")
+        assert small_model.test(f"res{number}", *flags) == 0
+    assert small_model.test("untrained", "--test_seqs", "one") == 0
+    found = [rows(small_model, name)[0] for name in ("res0", "res1", "untrained")]
+    assert len(found[0].checkpoint) == 12 and found[0].checkpoint == found[1].checkpoint
+    assert replace(found[0], run_id="", encode_fps=None) == replace(found[1], run_id="", encode_fps=None)
+    assert found[2].checkpoint == "" and found[2].bpp_estimated != found[0].bpp_estimated
+
+
+def test_the_colour_matrix_of_the_cfg_counts(small_model: SmallModel) -> None:
+    small_model.write("bt601.cfg", TEST.replace("[header]", "[header]\nmatrix = bt601"))
+    assert small_model.test("res", "--test_seqs", "one", cfg="bt601.cfg") == 0
+    assert rows(small_model)[0].matrix == "bt601"
+
+
+def test_low_delay_needs_no_bmode_and_hierarchical_does(
+    small_model: SmallModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_model.write("low.cfg", TEST.replace("bmode = emcr\n", ""))
+    assert small_model.test("low", "--test_seqs", "one", cfg="low.cfg") == 0
+    capsys.readouterr()
+    assert small_model.test("res", "--gop_size", "4", cfg="low.cfg") == 2
+    error = capsys.readouterr().err
+    assert "low.cfg:6: process 'small' has no bmode, which --intra_period 32 --gop_size 4 needs" in error
+
+
+def test_the_model_is_printed_when_asked_for(small_model: SmallModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert small_model.test("res", "--test_seqs", "one", "--print_model") == 0
+    assert "kMAC/pixel" in capsys.readouterr().out
+    assert (small_model.path / "res/complexity.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (("--test_datasets", "UVGG"), "UVGG"),
+        (("--test_datasets", "UVG"), "set DATASET"),
+        (("--test_seqs", "ones"), "no sequence 'ones'"),
+    ],
+)
+def test_unknown_data_is_named(
+    small_model: SmallModel, flags: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert small_model.test("res", *flags) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert not (small_model.path / "res").exists()
