@@ -173,6 +173,62 @@ def test_golden_hash_of_several_lanes(lanes, count):
     )
 
 
+class PlainDecoder:
+    """A second decoder, written from docs/bitstream.md alone, in plain integers."""
+
+    def __init__(self, data: bytes) -> None:
+        lanes = next((n for n in (8, 4, 2) if len(data) >= 2048 * n), 1)
+        data = data.rjust(max(6, len(data) + len(data) % 2), b"\0")
+        numbers = [int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2)]
+        self.floor = 2**16 if lanes == 1 else 2**32
+        self.states = [(a << 32) + (b << 16) + c + self.floor for a, b, c in zip(*[iter(numbers[: 3 * lanes])] * 3)]  # noqa: B905
+        self.words = numbers[3 * lanes :]
+        self.count = 0
+
+    def take(self, lane: int, start: int, frequency: int) -> None:
+        x = self.states[lane]
+        x = frequency * (x // 65536) + x % 65536 - start
+        if x < 2**32 and self.words:
+            x = 65536 * x + self.words.pop(0)
+        self.states[lane] = x
+
+    def bit(self, lane: int) -> int:
+        bit = self.states[lane] % 65536 // 32768
+        self.take(lane, 32768 * bit, 32768)
+        return bit
+
+    def symbol(self, frequencies: list[int], offset: int) -> int:
+        lane = self.count % len(self.states)
+        self.count += 1
+        slot, start, entry = self.states[lane] % 65536, 0, 0
+        while slot >= start + frequencies[entry]:
+            start += frequencies[entry]
+            entry += 1
+        self.take(lane, start, frequencies[entry])
+        if entry < len(frequencies) - 1:
+            return offset + entry
+        zeros = 0
+        while not self.bit(lane):
+            zeros += 1
+        code = 1
+        for _ in range(zeros):
+            code = 2 * code + self.bit(lane)
+        return offset + entry + code // 2 if code % 2 else offset - code // 2
+
+
+@pytest.mark.parametrize("count", [0, 3, 150, 8000])
+def test_a_decoder_written_from_the_document_agrees(count):
+    symbols, rows, tables = gaussian_part(count, 0, 64)
+    symbols[::50] *= 1000
+    symbols = np.concatenate([symbols, GOLDEN_SYMBOLS])
+    rows = np.concatenate([rows, GOLDEN_ROWS])
+    decoder = PlainDecoder(encode((symbols, rows, tables)))
+    table = [tables.frequencies[a : a + n].tolist() for a, n in zip(tables.first, tables.size, strict=True)]
+    decoded = [decoder.symbol(table[row], int(tables.offset[row])) for row in rows]
+    assert decoded == symbols.tolist()
+    assert decoder.words == [] and set(decoder.states) == {decoder.floor}
+
+
 STREAMS = {
     "one lane": [gaussian_part(60, 10, 40), (GOLDEN_SYMBOLS, GOLDEN_ROWS, GOLDEN_TABLES)],
     "eight lanes": [

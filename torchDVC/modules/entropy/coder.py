@@ -163,7 +163,7 @@ class Encoder:
         states = np.full(lanes, floor, dtype=np.int64)
         begin = sum(operations.size for operations, _ in self._parts)
         escapes = sum(escaped.size for _, escaped in self._parts)
-        words = np.empty(begin + rans.ESCAPE_WORDS * escapes + 1, dtype=np.uint16)
+        words = np.empty(begin + rans.ESCAPE_WORDS * escapes, dtype=np.uint16)
         position = words.size
         for operations, escaped in reversed(self._parts):
             begin -= operations.size

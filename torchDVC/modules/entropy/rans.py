@@ -110,10 +110,10 @@ def encode(
             frequency = start
             start = 65536 - frequency
         x = states[lane]
-        words[position - 1] = x & 0xFFFF
-        full = (x >> LOW_BITS) >= frequency
-        position -= full
-        x = x >> 16 if full else x
+        if (x >> LOW_BITS) >= frequency:
+            position -= 1
+            words[position] = x & 0xFFFF
+            x >>= 16
         quotient = np.int64(np.float64(x) / np.float64(frequency))  # exact: x < 2**48, and frequency < 2**16
         states[lane] = x + start + quotient * (65536 - frequency)
     return position
