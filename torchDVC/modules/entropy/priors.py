@@ -117,7 +117,7 @@ class GaussianPrior:
 
     @property
     def rows(self) -> Tensor:
-        return self.index.to(torch.int32)
+        return self.index.round().to(torch.int32)
 
     @property
     def scale(self) -> Tensor:
