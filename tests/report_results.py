@@ -31,7 +31,7 @@ def write_results(folder: Path) -> Path:
     write_rows(folder / "x264" / "rd.csv", [_row("x264 veryfast", *point, 1.3, "x") for point in points])
     (folder / "ours" / "complexity.csv").write_text(COMPLEXITY)
     run = {"run_id": "r1", "command": "tester.py --lmda 256", "seed": 0, "device": "cpu", "packages": ["torch 2.13"]}
-    run["git"] = {"commit": "0123abc", "changes": "none"}
+    run["git"] = {"commit": "0123abc", "status": " M a.py", "diff": "-old\n+new"}
     (folder / "ours" / "run.json").write_text(json.dumps(run))
     for index, clip in enumerate(CLIPS):
         for lmda in (256.0, 1024.0):

@@ -82,7 +82,8 @@ def test_the_data_are_the_results(page):
     table = next(t for t in data["bd"] if (t["metric"], t["method"]) == ("psnr_rgb", "akima"))
     assert [line["value"] for line in table["lines"]] == [pytest.approx((1 / 1.3 - 1) * 100, abs=0.01)] * 3
     assert data["modules"][0]["lines"][0][0] == "intra_codec"
-    assert data["runs"][0]["facts"]["git"] == "commit 0123abc, changes none"
+    assert data["runs"][0]["facts"]["commit"] == "0123abc with uncommitted changes"
+    assert data["runs"][0]["details"] == {"Uncommitted changes": "-old\n+new", "Installed packages": "torch 2.13"}
 
 
 def test_a_page_of_almost_nothing(tmp_path):
@@ -91,6 +92,13 @@ def test_a_page_of_almost_nothing(tmp_path):
     data = data_of(write_report([tmp_path]))
     assert (data["pictures"], data["modules"], data["runs"]) == ([], [], [])
     assert list(data["metrics"]) == ["psnr_rgb"]
+
+
+def test_equal_tables_of_modules_are_shown_once(tmp_path):
+    for folder in ("a", "b", "c"):
+        write_rows(tmp_path / folder / "rd.csv", [rd_row(lmda=float(ord(folder)))])
+        (tmp_path / folder / "complexity.csv").write_text(f"module,parameters\nm,{1 if folder < 'c' else 2}\n")
+    assert [one["folders"] for one in data_of(write_report([tmp_path]))["modules"]] == [["a", "b"], ["c"]]
 
 
 def test_markup_in_names_stays_text(tmp_path):

@@ -30,7 +30,7 @@ ANCHORS = ("x264", "x265", "svtav1", "vp9")
 """What BD-rates are against unless told: the first of these that was measured."""
 
 COSTS = ("parameters", "kmac_encode", "kmac_decode", "encode_fps", "decode_fps")
-PROVENANCE = ("run_id", "start", "command", "folder", "seed", "device", "machine", "git", "python")
+PROVENANCE = ("run_id", "start", "command", "folder", "seed", "device", "machine", "python")
 
 
 def report_data(tables: Sequence[Path], anchor: str = "") -> dict[str, Any]:
@@ -67,7 +67,7 @@ def report_data(tables: Sequence[Path], anchor: str = "") -> dict[str, Any]:
         "means": {metric: [_curve(curve) for curve in of_metric] for metric, of_metric in means.items()},
         "bd": _bd_rates({metric: curves(rows, metric) for metric in metrics}, means, chosen),
         "complexity": _complexity(rows),
-        "modules": [found for table in tables if (found := _modules(table, own[table]))],
+        "modules": _modules(own),
         "runs": [found for table in tables if (found := _provenance(table))],
     }
 
@@ -161,14 +161,22 @@ def _complexity(rows: Sequence[RDRow]) -> list[dict[str, Any]]:
     return found
 
 
-def _modules(table: Path, rows: Sequence[RDRow]) -> dict[str, Any] | None:
-    """The cells of ``complexity.csv``, whatever its columns are."""
-    path = table.with_name("complexity.csv")
-    if not path.exists() or not rows:
-        return None
-    with open(path, newline="", encoding="utf-8") as file:
-        header, *lines = list(csv.reader(file)) or [[]]
-    return {"codec": rows[0].codec, "folder": table.parent.name, "header": header, "lines": lines}
+def _modules(tables: Mapping[Path, Sequence[RDRow]]) -> list[dict[str, Any]]:
+    """The cells of every ``complexity.csv``, whatever its columns are; equal ones of a codec once."""
+    found: list[dict[str, Any]] = []
+    for table, rows in tables.items():
+        path = table.with_name("complexity.csv")
+        if not path.exists() or not rows:
+            continue
+        with open(path, newline="", encoding="utf-8") as file:
+            header, *lines = list(csv.reader(file)) or [[]]
+        cells = {"codec": rows[0].codec, "header": header, "lines": lines}
+        same = next((one for one in found if all(one[key] == value for key, value in cells.items())), None)
+        if same:
+            same["folders"].append(table.parent.name)
+        else:
+            found.append({**cells, "folders": [table.parent.name]})
+    return found
 
 
 def _provenance(table: Path) -> dict[str, Any] | None:
@@ -180,8 +188,16 @@ def _provenance(table: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         raise DataError(f"{path}: not JSON; expected the record of a run") from None
+    git = record.get("git") or {}
+    changed = " with uncommitted changes" if git.get("diff") or git.get("status") else ""
     facts = {name: _words(record[name]) for name in PROVENANCE if record.get(name) not in (None, "")}
-    return {"folder": table.parent.name, "facts": facts, "packages": _words(record.get("packages", ""))}
+    facts |= {"commit": f"{git['commit']}{changed}"} if git.get("commit") else {}
+    details = {
+        "Uncommitted changes": git.get("diff") or git.get("status"),
+        "Installed packages": record.get("packages"),
+    }
+    shown = {name: _words(value) for name, value in details.items() if value}
+    return {"folder": table.parent.name, "facts": facts, "details": shown}
 
 
 def _words(value: Any) -> str:

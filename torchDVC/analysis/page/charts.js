@@ -73,7 +73,9 @@ function scale(values, log, from, to, count) {
   low -= room;
   high += room;
   const place = (value) => from + ((forward(value) - low) / (high - low)) * (to - from);
-  place.ticks = log ? logTicks(10 ** low, 10 ** high) : linearTicks(low, high, count);
+  const logarithmic = log ? logTicks(10 ** low, 10 ** high) : [];
+  const ends = log ? [10 ** low, 10 ** high] : [low, high];
+  place.ticks = logarithmic.length > 1 ? logarithmic : linearTicks(...ends, count).filter((tick) => !log || tick > 0);
   return place;
 }
 

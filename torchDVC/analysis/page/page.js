@@ -220,8 +220,8 @@ function showPicture(shown) {
   recon.onload = () => { byId("compare").style.maxWidth = `${Math.min(WIDEST, LARGEST_ZOOM * recon.naturalWidth)}px`; };
   recon.src = shown.pictures.recon;
   const where = `${shown.codec}, ${clipOf(shown)}, rate point ${shown.rate}, frame ${shown.frame}`;
-  byId("compare-caption").textContent = `${where}: source left, reconstruction right of the border, which can be dragged`
-    + ` or moved with the arrow keys. Stored as ${data.storage}.`;
+  byId("compare-caption").textContent = `${where}: source left, reconstruction right of the border, which can be dragged or`
+    + ` moved with the arrow keys. Stored as ${data.storage}.`;
   const compared = ["source", "recon"];
   const others = Object.keys(data.captions).filter((kind) => shown.pictures[kind] && !compared.includes(kind));
   byId("maps").replaceChildren(...others.map((kind) => element("figure", {},
@@ -283,7 +283,7 @@ function showComplexity() {
   const lines = data.complexity.map((one) => [one.codec, ...columns.map((name) => number(one[name], COSTS[name][1]))]);
   byId("complexity-table").replaceChildren(table([["codec"], ...columns.map((name) => [COSTS[name][0], true])], lines));
   byId("module-tables").replaceChildren(...data.modules.flatMap((one) => [
-    element("h3", {}, `Modules of ${one.codec} (${one.folder})`),
+    element("h3", {}, `Modules of ${one.codec} (${one.folders.join(", ")})`),
     element("div", { class: "scroll" }, table(one.header.map((title, i) => [title, i > 0]), one.lines))]));
 }
 
@@ -292,7 +292,8 @@ function showRuns() {
   byId("run-list").replaceChildren(...data.runs.flatMap((run) => [
     element("h3", {}, run.folder),
     element("dl", {}, ...Object.entries(run.facts).flatMap(fact)),
-    element("details", {}, element("summary", {}, "Installed packages"), element("p", {}, run.packages))]));
+    ...Object.entries(run.details).map(([name, text]) =>
+      element("details", {}, element("summary", {}, name), element("pre", {}, text)))]));
   const lines = data.points.map((point) => [point.codec, clipOf(point), `${point.width}x${point.height}`, point.name,
     point.settings]);
   byId("settings-table").replaceChildren(table([["codec"], ["clip"], ["size"], ["rate point"], ["settings"]], lines));
