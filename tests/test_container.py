@@ -166,7 +166,7 @@ def test_the_writer_refuses_frames_out_of_order_and_leaves_no_file(path, frame, 
 
 def test_the_writer_refuses_what_a_reader_would(path):
     with write_container(path, replace(HEADER, width=1, height=1)) as writer:
-        with pytest.raises(ValueError, match="65545 bytes; at most 65544"):
+        with pytest.raises(BitstreamError, match="takes 65545 bytes; the format allows at most 65544"):
             writer.write(CodedFrame(0), b"x" * 65545)
         with pytest.raises(ValueError, match="impossible GOP: frame 1 after frame -1"):
             writer.write(CodedFrame(1), b"")

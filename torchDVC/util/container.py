@@ -96,14 +96,16 @@ class ContainerWriter:
         """Append a frame, in coding order; returns the bytes that it takes in the file.
 
         quality: its quality index, 0 to 255; by default the header's.
-        Raises ValueError if the frame is not one that can follow, or if its payload is too long.
+        Raises ValueError if the frame is not one that can follow, BitstreamError if the model coded it in more bytes
+        than a reader accepts.
         """
         advance = frame.index - self._position.anchor
         expected, after = self._position.take(frame.type, advance)
         if frame != expected:
             raise ValueError(f"frame {frame} where {expected} should be")
         if len(payload) > self.header.max_payload:
-            raise ValueError(f"frame {frame} takes {len(payload)} bytes; at most {self.header.max_payload} are allowed")
+            limit = self.header.max_payload
+            raise BitstreamError(f"frame {frame} takes {len(payload)} bytes; the format allows at most {limit}")
         quality = self.header.quality if quality is None else quality
         own_quality = b"" if quality == self.header.quality else bytes([quality])
         fields = bytes([MARKER | bool(own_quality) * QUALITY_FLAG | TYPES.index(frame.type)])
