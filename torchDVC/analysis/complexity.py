@@ -40,7 +40,7 @@ _FREE_OPERATIONS = """
     replication_pad2d reshape roll scalar_tensor scatter select slice split split_with_sizes squeeze stack t to _to_copy
     transpose unbind unfold uniform unsafe_split unsqueeze view _unsafe_view zero zeros zeros_like constant_pad_nd
     _local_scalar_dense item is_same_size any all isfinite bitwise_not nan_to_num hardtanh gelu elu celu
-    upsample_nearest2d native_dropout _reshape_alias embedding col2im frexp
+    upsample_nearest2d native_dropout _reshape_alias embedding col2im frexp native_batch_norm
 """
 FREE = frozenset(_FREE_OPERATIONS.split())
 """Operations without multiply-accumulates of note: element by element, and those that only move data."""

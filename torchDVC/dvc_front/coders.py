@@ -13,7 +13,7 @@ from torchDVC.util.configuration.records import ModuleSpec
 from torchDVC.util.errors import nearest
 from torchDVC.util.registry import ModuleType
 from torchDVC.util.report import Report, Where
-from torchDVC.util.values import words
+from torchDVC.util.values import whole, words
 
 Types = Mapping[str, ModuleType]
 
@@ -112,15 +112,10 @@ def read_coder(path: Path, role: str, types: Types, report: Report) -> ModuleSpe
         arguments = check_arguments(values, places, params.where, types[name], report)
         return _spec(role, types[name], arguments, str(table.place("model_architecture")))
     arguments = _translated(name, architecture, role, params, report)
-    module_type = types[architecture.types[role]]
-    places = {new: params.value[old].where for old, new in architecture.arguments.items() if new in arguments}
-    arguments = check_arguments(arguments, places, params.where, module_type, report)
-    return _spec(role, module_type, arguments, str(table.place("model_architecture")))
+    return _spec(role, types[architecture.types[role]], arguments, str(table.place("model_architecture")))
 
 
-def _translated(
-    name: str, architecture: Architecture, role: str, params: Item, report: Report
-) -> dict[str, Any]:
+def _translated(name: str, architecture: Architecture, role: str, params: Item, report: Report) -> dict[str, Any]:
     """The parameters of an architecture by the names of the module type's arguments."""
     channels = ROLES[role].channels
     table = TableReader(params, f"model_params of {name}", architecture.parameters, report)
@@ -128,7 +123,8 @@ def _translated(
         item = table.items.get(key)
         if item is not None and item.value != channels:
             report.add(item.where, f"{key} = {item.text()}; expected {channels}, which is what the {role} coder codes")
-    return {new: table.items[old].value for old, new in architecture.arguments.items() if old in table.items}
+    given = {new: table.take(old, whole(1)) for old, new in architecture.arguments.items()}
+    return {new: value for new, value in given.items() if value is not None}
 
 
 def _spec(role: str, module_type: ModuleType, arguments: Mapping[str, Any], where: str) -> ModuleSpec:

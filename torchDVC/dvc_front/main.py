@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from torchDVC.dvc_front.coders import ROLES
 from torchDVC.dvc_front.options import DVCOptions
 from torchDVC.dvc_front.translation import Translation, test_options, train_options, translate, with_weights
 from torchDVC.util.errors import run_command
@@ -41,11 +42,14 @@ def run_training(options: DVCOptions, translation: Translation) -> int:
     restored, checkpoint = _restored(options)
     key = options.experiment_key or (experiment_key(restored) if restored and options.restore == "resume" else None)
     key = key or secrets.token_hex(16)
+    translation = _weighted(options, translation)
     assert translation.train is not None
-    model = _weighted(options, translation)
+    estimator = translation.model.by_name(ROLES["ME"].name)
+    if checkpoint is None and not estimator.weights and estimator.code not in translation.train.stages[0].train:
+        _log.warning("%s starts untrained and frozen: give --ME_weights, or train ME first", options.MENet)
     engine = train_options(options, *_devices(options), checkpoint, key)
-    trainer = Trainer(engine, model.model, translation.train)
-    print(f"experiment key {key}, in {engine.folder}", flush=True)
+    trainer = Trainer(engine, translation.model, translation.train)
+    trainer.fabric.print(f"experiment key {key}, in {engine.folder}")
     return trainer.run()
 
 

@@ -35,7 +35,8 @@ class FixedPoint(ExactModule):
     ``i.weight`` (of the weights' shape), ``i.bias`` in 1024ths, and ``i.shift`` (1,), the fraction bits of the weights.
 
     Args:
-        layers: with square kernels and the same padding and stride in both directions; at most `MAX_TERMS` products in a sum; `TypeError` for other layers.
+        layers: convolutions with a bias, square kernels and at most `MAX_TERMS` products in a sum; `TypeError` for
+            other layers.
     """
 
     def __init__(self, *layers: nn.Module) -> None:

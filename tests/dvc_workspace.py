@@ -1,0 +1,100 @@
+"""A folder laid out as ``DVC/``, with a small codec and short phases, for the tests of the DVC command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CODER = """\
+model_architecture: ARCHITECTURE
+model_params:
+  in_channels: CHANNELS
+  out_channels: CHANNELS
+  kernel_size: 3
+  num_filters: 6
+  num_features: 8
+  num_hyperpriors: 6
+"""
+INTRA = "model_architecture: ScaleHyperpriorIntra\nmodel_params: {width: 6, latent: 8}\n"
+PHASE: dict[str, Any] = {
+    "batch_size": 1,
+    "lr": 1e-3,
+    "strategy": {"stage": "2frames", "random": True},
+    "mode": "residual",
+    "frozen_modules": ["ME"],
+    "loss_on": {"R": "rate", "D": "distortion/0.5*mc_distortion"},
+    "steps": 2,
+    "patch_size": 64,
+    "precision": "32",
+}
+FULL_GOP = {
+    **PHASE, "strategy": {"stage": "fullgop", "max_num_Pframe": 2}, "lr": {"default": 1e-3, "ME": 1e-4},
+    "frozen_modules": [],
+}  # fmt: skip
+
+
+@dataclass
+class DVCFolder:
+    """A folder with ``config/*.yml`` and ``train_cfg/train.json``; the current folder."""
+
+    path: Path
+    data: Path
+
+    def write(self, name: str, text: str) -> None:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def coder(self, name: str, channels: int, architecture: str = "GoogleHyperPrior") -> None:
+        """Write the yml of a small coder."""
+        text = CODER.replace("ARCHITECTURE", architecture).replace("CHANNELS", str(channels))
+        self.write(f"config/{name}.yml", text)
+
+    def phases(self, ends: dict[str, int], **phases: dict[str, Any]) -> None:
+        """Write ``train_cfg/train.json``."""
+        own = {name: {"data": str(self.data), **phase} for name, phase in phases.items()}
+        self.write("train_cfg/train.json", json.dumps({"phase": ends, **own}, indent=1))
+
+    def flags(self, *flags: str, estimator: str = "SPy") -> list[str]:
+        """A command line that describes the codec, then ``flags``."""
+        return [
+            "--MENet", estimator, "--motion_coder_conf", "./config/DVC_motion.yml",
+            "--residual_coder_conf", "./config/DVC_inter.yml", "--intra_coder_conf", "config/intra.yml",
+            "--quality_level", "6", "-n", "0", *flags,
+        ]  # fmt: skip
+
+    def run(self, *flags: str, estimator: str = "SPy") -> int:
+        """Run the command line in this process; its exit code."""
+        from torchDVC.dvc_front.main import main
+
+        quick = ["--no_comet", "--no_image", "--test_datasets", str(self.data / "one.y4m"), "--gpus", "0"]
+        return main(self.flags(*quick, *flags, estimator=estimator))
+
+    def train(self, *flags: str, estimator: str = "SPy") -> int:
+        """Train without validation."""
+        quick = ["--train_conf", "./train_cfg/train.json", "--no_sanity", "--per_val", "100"]
+        return self.run(*quick, *flags, estimator=estimator)
+
+    def checkpoint(self, run: str, name: str = "last") -> dict[str, Any]:
+        """What a checkpoint of a run holds."""
+        from torchDVC.util import checkpoints
+
+        state: dict[str, Any] = checkpoints.load(self.path / "log" / run / "checkpoints" / f"{name}.safetensors")
+        return state
+
+
+def make_dvc_folder(path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> DVCFolder:
+    """Write the files below ``path``, and go there; ``data`` is the folder of clips to train and test on."""
+    folder = DVCFolder(path, data)
+    folder.coder("DVC_motion", 2)
+    folder.coder("DVC_inter", 3)
+    folder.write("config/intra.yml", INTRA)
+    folder.phases({"two": 1, "gop": 2}, two=PHASE, gop=FULL_GOP)
+    monkeypatch.chdir(path)
+    for name in ("LOG", "DATASET", "DATAROOT"):
+        monkeypatch.delenv(name, raising=False)
+    return folder

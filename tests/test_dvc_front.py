@@ -1,0 +1,455 @@
+"""The DVC command line: what it translates to, that both fronts train the same, and what it reports."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.dvc_workspace import FULL_GOP, PHASE, DVCFolder, make_dvc_folder
+from torchDVC.analysis.results import read_frames, read_rows
+from torchDVC.dataset.procedural import procedural_clip
+from torchDVC.dataset.testing import SEQUENCES
+from torchDVC.dataset.video import Frame, VideoInfo, open_writer
+from torchDVC.dvc_front import intra_weights, show
+from torchDVC.dvc_front.options import LAMBDAS
+from torchDVC.dvc_front.translation import Translation, train_options, translate
+from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra
+from torchDVC.util import checkpoints
+from torchDVC.util.configuration import Stage, load_run
+from torchDVC.util.errors import ConfigError, DataError
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+CODEC = ("--MENet SPy --motion_coder_conf ./config/DVC_motion.yml --residual_coder_conf ./config/DVC_inter.yml")
+TRAIN = (
+    f"{CODEC} --train_conf ./train_cfg/train.json -n 4 --quality_level 6 --gpus 1 --project_name Video_Compression "
+    "--experiment_name DVC"
+)
+TEST = (
+    f"{CODEC} -n 4 --quality_level 6 --gpus 1 --project_name Video_Compression --experiment_name DVC "
+    "--restore load --restore_exp_key xxx --restore_exp_epoch 22 --gop 12 --test"
+)
+
+
+@pytest.fixture
+def dvc(tmp_path: Path, clip_folder: Path, monkeypatch: pytest.MonkeyPatch) -> DVCFolder:
+    return make_dvc_folder(tmp_path, clip_folder, monkeypatch)
+
+
+def stages(translation: Translation) -> tuple[Stage, ...]:
+    assert translation.train is not None
+    return translation.train.stages
+
+
+# --- translation
+
+
+def test_the_train_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CHECKOUT / "DVC")
+    options, translation = translate(TRAIN.split())
+    assert (options.num_workers, options.gpus, options.name, options.test) == (4, 1, "DVC", False)
+    engine = train_options(options, 1, "cpu", None, "key")
+    assert engine.lmda == pytest.approx(255**2 * 0.0483) and engine.folder == Path("log/DVC")
+    assert [(spec.code, spec.type.name) for spec in translation.model.modules] == [
+        ("i", "ScaleHyperpriorIntra"), ("e", "SPyNet"), ("m", "FlowHyperprior"), ("c", "Refinement"),
+        ("r", "ResidualHyperprior"),
+    ]  # fmt: skip
+    assert translation.model.by_code("m").args == {"width": 128, "latent": 128, "hyper_width": 128, "kernel_size": 3}
+    two, gop, with_me = stages(translation)
+    assert [stage.epochs for stage in (two, gop, with_me)] == [15, 3, 4]
+    assert (two.train, two.frames, two.rnn, two.reverse_rate) == ("imcr", 2, 1, 0.5)
+    assert two.loss_d == ((1.0, "distortion"), (0.5, "mc_distortion"))
+    assert (gop.train, gop.frames, gop.rnn, gop.reverse_rate) == ("imcr", 7, 2, 0.0)
+    assert with_me.train == "iemcr"
+    assert with_me.lr["motion_estimator"] == pytest.approx(0.1 * with_me.lr["motion_codec"])
+
+
+def test_the_test_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CHECKOUT / "DVC")
+    options, translation = translate(TEST.split())
+    assert (options.gop, options.restore_exp_key, options.restore_exp_epoch) == (12, "xxx", 22)
+    assert translation.train is None
+    assert [(process.imode, process.pmode) for process in translation.test.processes] == [("i", "emcr")]
+
+
+@pytest.mark.parametrize("name", ["train", "tune", "scratch"])
+@pytest.mark.parametrize(("estimator", "kind"), [("SPy", "SPyNet"), ("PWC", "PWCNet"), ("PWCNet", "PWCNet")])
+def test_every_shipped_json(name: str, estimator: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CHECKOUT / "DVC")
+    command = TRAIN.replace("train.json", f"{name}.json").replace("--MENet SPy", f"--MENet {estimator}")
+    _, translation = translate(command.split())
+    assert translation.model.by_code("e").type.name == kind
+    assert stages(translation)
+
+
+@pytest.mark.parametrize("level", range(1, 9))
+def test_quality_levels(dvc: DVCFolder, level: int) -> None:
+    flags = dvc.flags("--test", "--quality_level", str(level))
+    flags = [flag for flag in flags if flag not in ("--intra_coder_conf", "config/intra.yml")]
+    options, translation = translate(flags)
+    assert options.lmda == 65025 * LAMBDAS[level - 1]
+    assert translation.model.by_code("i").args["latent"] == (192 if level <= 5 else 320)
+
+
+def test_show_is_the_same_in_csv_and_cfg(dvc: DVCFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    motion = {**PHASE, "mode": "motion", "loss_on": {"R": "m_rate", "D": "0.5*warped_distortion"}}
+    rate = {**PHASE, "loss_on": {"R": "m_rate/2*r_rate", "D": "None"}}
+    dvc.phases({"first": 3, "second": 4, "third": 9}, first=motion, second=FULL_GOP, third=rate)
+    flags = dvc.flags("--train_conf", "train_cfg/train.json")
+    options, translation = translate(flags)
+    assert dvc.run("--train_conf", "train_cfg/train.json", "--show") == 0
+    assert capsys.readouterr().out.strip() == show.shown(options, translation).strip()
+    write_shown(dvc, flags)
+    model, train = load_run("DVC.csv", "train.cfg", "train")
+    _, test = load_run("DVC.csv", "test.cfg", "test")
+    for read, translated in (
+        (model.modules, translation.model.modules), (train.stages, stages(translation)),
+        (test.processes, translation.test.processes),
+    ):  # fmt: skip
+        assert list(map(without_place, read)) == list(map(without_place, translated))
+    assert not (dvc.path / "log").exists()
+
+
+def without_place(record: Any) -> Any:
+    return dataclasses.replace(record, where="")
+
+
+def write_shown(dvc: DVCFolder, flags: list[str]) -> None:
+    """Write the files that ``--show`` prints."""
+    text = show.shown(*translate(flags))
+    for name, content in re.findall(r"==> (\S+\.\S+) <==\n(.*?)\n(?===>)", text, re.DOTALL):
+        dvc.write(name, content)
+
+
+def test_factorized_coders_and_other_types(dvc: DVCFolder) -> None:
+    dvc.coder("DVC_motion", 2, "GoogleFactorizedPrior")
+    dvc.write("config/DVC_inter.yml", "model_architecture: ResidualHyperprior\nmodel_params: {width: 6, levels: 2}\n")
+    _, translation = translate(dvc.flags("--test"))
+    assert translation.model.by_code("m").type.name == "FlowFactorized"
+    assert translation.model.by_code("m").args == {"width": 6, "latent": 8, "kernel_size": 3}
+    assert translation.model.by_code("r").args == {"width": 6, "levels": 2}
+
+
+@pytest.mark.parametrize(("random", "rate"), [(True, 0.5), (False, 0.0)])
+def test_random_pairs_are_of_either_direction(
+    dvc: DVCFolder, random: bool, rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def refuse(data: str, **cutting: Any) -> None:
+        asked.update(cutting)
+        raise DataError("seen")
+
+    monkeypatch.setattr("torchDVC.training.trainer.training_set", refuse)
+    dvc.phases({"two": 1}, two={**PHASE, "strategy": {"stage": "2frames", "random": random}})
+    assert dvc.train("--experiment_name", "run") == 2
+    assert (asked["frames"], asked["reverse_rate"]) == (2, rate)
+
+
+# --- errors
+
+
+def problems(flags: list[str]) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        translate(flags)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"strategy": {"stage": "fullgob"}}, "stage = fullgob; expected 2frames or fullgop; did you mean 'fullgop'?"),
+        ({"strategy": {"stage": "2frames", "randon": True}}, "unknown key 'randon' in strategy; did you mean 'rando"),
+        ({"strategy": {"stage": "fullgop", "max_num_Pframe": 0}}, "max_num_Pframe = 0; expected a whole number of at"),
+        ({"mode": "residuals"}, "mode = residuals; expected motion or residual; did you mean 'residual'?"),
+        ({"frozen_modules": ["Motoin"]}, "frozen_modules has 'Motoin'; did you mean 'Motion'?"),
+        ({"frozen_modules": "ME"}, "frozen_modules = ME; expected a list of I, ME, Motion, MC, Residual"),
+        ({"frozen_modules": ["I", "ME", "Motion", "MC", "Residual"]}, "phase 'two' freezes every module that mode"),
+        ({"loss_on": {"R": "ratte", "D": "None"}}, "loss_on R has 'ratte', an unknown term; did you mean 'rate'?"),
+        ({"loss_on": {"R": "rate", "D": "0.5*m_rate"}}, "loss_on D has 'm_rate', an unknown term; known: distortion,"),
+        ({"loss_on": {"R": "rate", "D": "x*y"}}, "D = x*y; expected terms such as distortion/0.5*mc_distortion, or"),
+        ({"loss_on": {"R": "rate"}}, "loss_on has no 'D'; expected it"),
+        ({"loss_on": {"R": "None", "D": "None"}}, "loss.R and loss.D are both None; expected at least one term"),
+        ({"mode": "motion"}, "loss_on D has 'distortion', which mode 'motion' does not give; did you mean 'mc_disto"),
+        ({"lr": {"default": 1, "MC ": 2}}, "unknown key 'MC ' in lr; did you mean 'MC'?"),
+        ({"lr": -1}, "lr = -1; expected a number of at least 0"),
+        ({"batch_size": "many"}, "batch_size = many; expected a whole number of at least 1"),
+        ({"bach_size": 2}, "unknown key 'bach_size' in phase 'two'; did you mean 'batch_size'?"),
+        ({"patch_size": 3}, "patch_size = 3; expected a whole number of at least 16"),
+    ],
+)
+def test_one_line_says_what_is_wrong_with_a_phase(dvc: DVCFolder, changed: dict[str, Any], expected: str) -> None:
+    dvc.phases({"two": 1}, two={**PHASE, **changed})
+    (problem,) = problems(dvc.flags("--train_conf", "train_cfg/train.json"))
+    where, _, what = problem.partition(": ")
+    assert re.fullmatch(r"train_cfg/train\.json:\d+", where) and what.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("GoogleHyperPrior", "GoogleHyperPior", "config/DVC_motion.yml:1: unknown model_architecture "
+         "'GoogleHyperPior'; did you mean 'GoogleHyperPrior'?"),
+        ("num_filters", "num_filter", "config/DVC_motion.yml:6: unknown key 'num_filter' in model_params of "
+         "GoogleHyperPrior; did you mean 'num_filters'?"),
+        ("num_filters: 6", "num_filters: six", "config/DVC_motion.yml:6: num_filters = six; expected a whole number"),
+        ("in_channels: 2", "in_channels: 3", "config/DVC_motion.yml:3: in_channels = 3; expected 2, which is what the"),
+        ("model_params:", "model_parms:", "config/DVC_motion.yml:2: unknown key 'model_parms' in the file; did you"),
+        ("kernel_size: 3", "kernel_size: [3", "config/DVC_motion.yml:6: cannot be read: "),
+        ("kernel_size: 3", "in_channels: 3", "config/DVC_motion.yml:5: 'in_channels' again; expected it once, it"),
+    ],
+)  # fmt: skip
+def test_one_line_says_what_is_wrong_with_a_coder(dvc: DVCFolder, old: str, new: str, expected: str) -> None:
+    text = (dvc.path / "config/DVC_motion.yml").read_text()
+    dvc.write("config/DVC_motion.yml", text.replace(old, new, 1))
+    (problem,) = problems(dvc.flags("--test"))
+    assert problem.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--quality_level", "9"], "--quality_level '9'; expected a whole number from 1 to 8"),
+        (["--gopp", "3"], "unknown flag '--gopp'; did you mean '--gop'?"),
+        (["--restore_exp_key", "x"], "--restore_exp_key has no use without --restore; expected --restore load"),
+        (["--restore", "resume"], "--restore resume is for training; expected none or load with --test"),
+        (["--intra_weights", "nowhere"], "--intra_weights 'nowhere'; expected a file that exists, or none"),
+        (["--MENet", "SPi"], "--MENet: 'SPi'; did you mean 'SPy'?"),
+    ],
+)
+def test_one_line_says_what_is_wrong_with_a_flag(dvc: DVCFolder, flags: list[str], expected: str) -> None:
+    assert problems(dvc.flags("--test", *flags)) == [expected]
+
+
+def test_phases_must_be_there_and_grow(dvc: DVCFolder) -> None:
+    dvc.phases({"two": 3, "tree": 2}, two=PHASE, three=PHASE)
+    found = problems(dvc.flags("--train_conf", "train_cfg/train.json"))
+    assert [problem.partition(": ")[2] for problem in found] == [
+        "phase 'tree' has no section; did you mean 'three'?",
+        "phase 'tree' ends with epoch 2; expected a whole number of at least 4",
+        "unknown key 'three' in the file; did you mean 'tree'?",
+    ]
+
+
+def test_all_problems_at_once_before_pytorch(dvc: DVCFolder) -> None:
+    """Of flags and of every file, in one go, without a traceback; PyTorch is not waited for."""
+    dvc.coder("DVC_motion", 3)
+    dvc.coder("DVC_inter", 3, "GoogleHyperPior")
+    dvc.phases({"two": 1, "gop": 2}, two={**PHASE, "mode": "both"}, gop={**FULL_GOP, "frozen_modules": ["X"]})
+    code = (
+        "import sys; from torchDVC.dvc_front.main import main; code = main(sys.argv[1:]); "
+        "sys.exit(code if 'torch' not in sys.modules else 9)"
+    )
+    flags = dvc.flags("--train_conf", "train_cfg/train.json", "--quality_level", "0", estimator="SPi")
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    finished = subprocess.run(
+        [sys.executable, "-c", code, *flags], capture_output=True, text=True, env=environment, check=False
+    )
+    lines = finished.stderr.splitlines()
+    places = ("--quality_level", "config/DVC_motion.yml:3", "config/DVC_motion.yml:4", "config/DVC_inter.yml:1",
+              "--MENet", "train_cfg/train.json:", "train_cfg/train.json:")  # fmt: skip
+    assert finished.returncode == 2 and finished.stdout == ""
+    assert [line.startswith(place) for line, place in zip(lines, places, strict=True)] == [True] * len(places)
+
+
+# --- training
+
+
+def test_both_fronts_train_equal_weights(dvc: DVCFolder) -> None:
+    from torchDVC.trainer import main
+
+    dvc.phases({"motion": 1, "two": 2, "gop": 3}, two=PHASE, gop=FULL_GOP,
+               motion={**PHASE, "mode": "motion", "loss_on": {"R": "m_rate", "D": "mc_distortion"}})  # fmt: skip
+    assert dvc.train("--experiment_name", "dvc") == 0
+    flags = dvc.flags("--train_conf", "train_cfg/train.json")
+    write_shown(dvc, flags)
+    command = (
+        f"--lmda {translate(flags)[0].lmda!r} --model_config DVC.csv --run_config train.cfg --experiment_name engine "
+        f"--no_comet --no_sanity --per_val 100 --device cpu --num_workers 0 --test_datasets {dvc.data / 'one.y4m'}"
+    )
+    assert main(command.split()) == 0
+    ours, theirs = (dvc.checkpoint(run)["model"] for run in ("dvc", "engine"))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+NORMALISED = '''
+from __future__ import annotations
+import torch
+from torch import nn
+from torchDVC.util.registry import codec_module
+
+@codec_module(reads="refs", encoder_reads="frame", writes="flow", encoder_only=True)
+class NormalisedEstimator(nn.Module):
+    """An estimator with statistics of its batches."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(6, 2, 3, padding=1), nn.BatchNorm2d(2))
+
+    def forward(self, state, stream):
+        return {"flow": self.net(torch.cat((state["frame"], state["refs"][:, 0]), 1))[:, None]}
+'''
+
+
+def test_frozen_modules_stay_to_the_bit(dvc: DVCFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parameters, quantiles, batch statistics and optimizer state; a module thawed later starts its state anew."""
+    dvc.write("plugins/estimator.py", NORMALISED)
+    monkeypatch.setenv("TORCHDVC_PLUGINS", str(dvc.path / "plugins"))
+    dvc.phases({"a": 1, "b": 2, "c": 3}, a={**PHASE, "frozen_modules": ["I", "ME"]},
+               b={**PHASE, "frozen_modules": ["Motion", "Residual"]}, c={**PHASE, "frozen_modules": ["I"]})  # fmt: skip
+    assert dvc.train("--experiment_name", "run", estimator="NormalisedEstimator") == 0
+    first, second, third = (dvc.checkpoint("run", f"epoch_{n:04}") for n in (1, 2, 3))
+    assert moved(first, second) == {"intra_codec", "motion_estimator", "motion_compensator"}
+    assert moved(second, third) == {"motion_estimator", "motion_codec", "motion_compensator", "residual_codec"}
+    assert moments(first) == {"motion_codec": 2, "motion_compensator": 2, "residual_codec": 2, "aux": 2}
+    assert moments(second) == {
+        "intra_codec": 2, "motion_estimator": 2, "motion_codec": 2, "motion_compensator": 4, "residual_codec": 2,
+        "aux": 2,
+    }  # fmt: skip
+    assert moments(third)["motion_codec"] == 4 and moments(third)["intra_codec"] == 2
+    assert torch.equal(second["model"]["motion_estimator.net.1.num_batches_tracked"], torch.tensor(2))
+
+
+def moved(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    """Modules any of whose tensors, quantiles and statistics included, differ between two checkpoints."""
+    own = before["model"], after["model"]
+    return {name.split(".")[0] for name in own[0] if not torch.equal(own[0][name], own[1][name])} - {"lmdas"}
+
+
+def moments(state: dict[str, Any]) -> dict[str, int]:
+    """How many updates the optimizer made, by parameter group that has state."""
+    optimizer = state["optimizer"]
+    steps = {
+        group["name"]: {int(optimizer["state"][p]["step"]) for p in group["params"] if p in optimizer["state"]}
+        for group in optimizer["param_groups"]
+    }
+    return {name: min(found) for name, found in steps.items() if found}
+
+
+def test_checkpoints_by_key_and_epoch(dvc: DVCFolder, capfd: pytest.CaptureFixture[str]) -> None:
+    dvc.phases({"two": 2}, two={**PHASE, "steps": 1})
+    assert dvc.train("--experiment_name", "run") == 0
+    said = re.search(r"experiment key (\w{32}), in log/run", capfd.readouterr().out)
+    assert said is not None
+    for key in ("run", "log/run", said[1]):
+        name = f"from_{len(key)}"
+        restored = ("--restore", "load", "--restore_exp_key", key, "--restore_exp_epoch", "1", "--end_epoch", "1")
+        assert dvc.train("--experiment_name", name, *restored, "--seed", "0") == 0
+    a, b, c = (dvc.checkpoint(name)["model"] for name in ("from_3", "from_7", "from_32"))
+    assert all(torch.equal(a[k], b[k]) and torch.equal(a[k], c[k]) for k in a)
+    capfd.readouterr()
+    assert dvc.train("--restore", "load", "--restore_exp_key", "runn") == 2
+    assert capfd.readouterr().err == "--restore_exp_key runn: no such run in log; did you mean 'run'?\n"
+    assert dvc.train("--restore", "load", "--restore_exp_key", "run", "--restore_exp_epoch", "7") == 2
+    assert capfd.readouterr().err.endswith("no such checkpoint in log/run/checkpoints; it has 1 to 2\n")
+
+
+def test_a_resumed_run_ends_as_one_that_was_not_interrupted(dvc: DVCFolder) -> None:
+    assert dvc.train("--experiment_name", "whole") == 0
+    assert dvc.train("--experiment_name", "parts", "--end_epoch", "1") == 0
+    assert dvc.train("--experiment_name", "parts", "--restore", "resume") == 0
+    whole, parts = (dvc.checkpoint(run)["model"] for run in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+# --- intra weights
+
+
+def test_that_weights_cannot_be_downloaded_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(quality: int, path: Path) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setenv("TORCHDVC_CACHE", str(tmp_path))
+    monkeypatch.setattr(intra_weights, "_download", refuse)
+    assert intra_weights.intra_weights(None, 3, of_zoo=True) is None
+    (record,) = caplog.records
+    assert "quality 3 could not be downloaded (no route to host)" in record.getMessage()
+    assert intra_weights.intra_weights("none", 3, of_zoo=True) is None
+    assert intra_weights.intra_weights(None, 3, of_zoo=False) is None
+    intra_weights.cached(3).parent.mkdir()
+    intra_weights.cached(3).touch()
+    assert intra_weights.intra_weights(None, 3, of_zoo=True) == intra_weights.cached(3)
+    assert len(caplog.records) == 1
+
+
+def test_intra_weights_are_started_from(dvc: DVCFolder) -> None:
+    torch.manual_seed(5)
+    weights = ScaleHyperpriorIntra(6, 8).state_dict()
+    save_file(weights, dvc.path / "intra.safetensors")
+    dvc.phases({"two": 1}, two={**PHASE, "frozen_modules": ["I"], "steps": 1})
+    assert dvc.train("--experiment_name", "run", "--intra_weights", "intra.safetensors") == 0
+    trained = dvc.checkpoint("run")["model"]
+    assert all(torch.equal(trained[f"intra_codec.{name}"], x) for name, x in weights.items())
+
+
+# --- testing
+
+
+def test_a_test_reports_each_sequence(dvc: DVCFolder, capfd: pytest.CaptureFixture[str]) -> None:
+    dvc.coder("DVC_inter", 3, "GoogleFactorizedPrior")
+    dvc.phases({"two": 1}, two={**PHASE, "steps": 1})
+    assert dvc.train("--experiment_name", "run") == 0
+    capfd.readouterr()
+    restored = ("--restore", "load", "--restore_exp_key", "run", "--restore_exp_epoch", "1", "--gop", "4")
+    assert dvc.run("--experiment_name", "run", *restored, "--test", "--write_stream") == 0
+    results = dvc.path / "results" / "run"
+    (point,), frames = read_rows(results / "rd.csv"), read_frames(results / "frames.csv")
+    assert point.bpp is not None and (point.intra_period, point.gop_size, point.frames) == (4, 1, 12)
+    (own,) = (results / "q6").glob("*_one.csv")
+    with open(own, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["type"] for row in rows] == ["I", "P", "P", "P"] * 3
+    for row, frame in zip(rows, sorted(frames, key=lambda frame: frame.frame), strict=True):
+        assert float(row["rate"]) == pytest.approx(frame.bits / (96 * 80), rel=1e-5)
+        if row["type"] == "P":
+            parts = float(row["motion_rate"]) + float(row["residual_rate"])
+            assert parts == pytest.approx(float(row["rate"]), rel=1e-4)
+            assert 0 < float(row["motion_hyper_rate"]) < float(row["motion_rate"])
+            assert row["residual_hyper_rate"] == "" and float(row["mc_psnr"]) > 0 and float(row["warped_psnr"]) > 0
+    with open(results / "q6" / "summary.csv", newline="") as file:
+        (one, overall) = csv.DictReader(file)
+    assert one["sequence"] == "one" and overall["sequence"] == "all"
+    assert float(one["psnr"]) == pytest.approx(point.psnr_rgb, rel=1e-5)
+    assert "motion_hyper_rate" in capfd.readouterr().out
+
+
+# --- the commands, as they stand
+
+
+@pytest.mark.slow
+def test_the_commands_verbatim(dvc: DVCFolder) -> None:
+    """Only the yml and json files are small, and data and intra weights are put where the environment says."""
+    dvc.phases({"two": 1}, two={**PHASE, "steps": 1})
+    (dvc.path / "DVC.py").symlink_to(CHECKOUT / "DVC" / "DVC.py")
+    for name in SEQUENCES["UVG"]:
+        with open_writer(dvc.path / f"data/UVG/{name}.y4m", VideoInfo(64, 64)) as writer:
+            for rgb in procedural_clip(0, 2, (64, 64)):
+                writer.write(Frame(rgb=rgb))
+    save_file(ScaleHyperpriorIntra(192, 320).state_dict(), dvc.path / "weights.safetensors")
+    cached = dvc.path / "cache" / "zoo" / "bmshj2018-hyperprior-6.safetensors"
+    cached.parent.mkdir(parents=True)
+    (dvc.path / "weights.safetensors").rename(cached)
+    environment = {**os.environ, "DATAROOT": str(dvc.path / "data"), "LOG": str(dvc.path / "log"),
+                   "TORCHDVC_CACHE": str(dvc.path / "cache"), "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
+    for command in (TRAIN, TEST.replace("xxx", "DVC").replace(" 22 ", " 1 ")):
+        finished = subprocess.run(
+            [sys.executable, "DVC.py", *command.split()], capture_output=True, text=True, env=environment, check=False
+        )
+        assert finished.returncode == 0, finished.stderr
+        assert finished.stderr.count("--gpus 1: no GPU here, running on the CPU") == 1
+    rows = read_rows(dvc.path / "log" / "results" / "DVC" / "rd.csv")
+    assert [row.sequence for row in rows] == list(SEQUENCES["UVG"])
+    state = dvc.checkpoint("DVC", "epoch_0001")
+    assert state["conditions"]["--lmda"] == str(255**2 * 0.0483)
+    assert checkpoints.newest(dvc.path / "log" / "DVC" / "checkpoints").is_file()

@@ -1,0 +1,148 @@
+"""The intra codec of compressai's zoo: the same networks, an exact hyper-synthesis, and weights that load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from torchDVC.models.codec import Codec
+from torchDVC.modules.entropy.fixed_point import FixedPoint, scaled
+from torchDVC.modules.entropy.streams import EstimatingStream, TrainingStream
+from torchDVC.modules.entropy.tables import GAUSSIAN_SCALES
+from torchDVC.modules.frame_state import FrameState
+from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra, table_row
+from torchDVC.modules.layers import conv, deconv
+from torchDVC.runner import build_codec
+from torchDVC.util.configuration import load_model_config
+from torchDVC.util.errors import CheckpointError
+
+
+def frame_state(picture: Tensor) -> FrameState:
+    batch, _, height, width = picture.shape
+    state = FrameState(batch, height, width, torch.zeros(batch, dtype=torch.int64))
+    state["frame"] = picture
+    return state
+
+
+def network() -> FixedPoint:
+    torch.manual_seed(0)
+    return FixedPoint(deconv(4, 5), nn.ReLU(), conv(5, 6, 3, stride=1), nn.ReLU(), conv(6, 3))
+
+
+def in_integers(layers: FixedPoint, x: Tensor) -> Tensor:
+    """The same sums by PyTorch's convolutions of int64, and rounding by exact division."""
+    x = x.long() * 1024
+    for layer in layers.children():
+        if isinstance(layer, nn.ReLU):
+            x = x.clamp(min=0)
+            continue
+        assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+        weight, bias, shift = (t.detach().long() for t in scaled(layer))
+        if isinstance(layer, nn.ConvTranspose2d):
+            total = F.conv_transpose2d(x, weight, None, layer.stride, layer.padding, layer.output_padding)  # type: ignore[arg-type]
+        else:
+            total = F.conv2d(x, weight, None, layer.stride, layer.padding)
+        total = total + (bias << shift)[:, None, None]
+        half = 1 << int(shift) - 1
+        down, rest = total >> int(shift), total & ((1 << int(shift)) - 1)
+        x = down + ((rest > half) | ((rest == half) & (down & 1 == 1)))
+    return x
+
+
+def test_fixed_point_equals_integer_arithmetic() -> None:
+    layers = network()
+    x = torch.randint(-40, 40, (2, 4, 5, 7), generator=torch.Generator().manual_seed(0)).float()
+    assert torch.equal(layers(x) * 1024, in_integers(layers, x).double())
+
+
+def test_fixed_point_does_not_depend_on_layout_or_batch() -> None:
+    layers = network()
+    x = torch.randint(-40, 40, (3, 4, 5, 7), generator=torch.Generator().manual_seed(0)).float()
+    expected = layers(x)
+    assert torch.equal(layers(x.contiguous(memory_format=torch.channels_last)), expected)
+    assert torch.equal(torch.cat([layers(item[None]) for item in x]), expected)
+
+
+def test_fixed_point_is_near_to_the_network() -> None:
+    layers = network()
+    x = torch.randint(-40, 40, (1, 4, 5, 7), generator=torch.Generator().manual_seed(0)).float()
+    torch.testing.assert_close(layers(x), nn.Sequential(*layers.children())(x).double(), atol=4e-3, rtol=1e-3)
+
+
+def test_fixed_integers_stay_when_the_weights_change() -> None:
+    layers = network()
+    x = torch.randint(-40, 40, (1, 4, 5, 7), generator=torch.Generator().manual_seed(0)).float()
+    expected, integers = layers(x), layers.integers()
+    assert all(array.dtype == np.int32 for array in integers.values())
+    other = network()
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+    other.fix(integers)
+    assert torch.equal(other(x), expected)
+    with pytest.raises(CheckpointError, match="reach"):
+        other.fix({**integers, "0.weight": integers["0.weight"] + 2**16})
+
+
+def test_the_table_row_is_the_nearest_scale() -> None:
+    scales = torch.arange(1, 140 * 1024, 7, dtype=torch.float64, requires_grad=True)
+    rows = table_row(scales / 1024)
+    table = torch.tensor(GAUSSIAN_SCALES, dtype=torch.float64)
+    distance = ((scales.detach() / 1024).log()[:, None] - table.log()).abs()
+    chosen = distance.gather(1, rows.detach().long()[:, None])[:, 0]
+    assert bool((chosen <= distance.amin(1) + 1e-2).all())
+    rows.sum().backward()
+    assert scales.grad is not None and bool((scales.grad[2000:] > 0).all())
+
+
+def reference() -> nn.Module:
+    """A small model of compressai whose latents are of a likely size for its tables."""
+    google = pytest.importorskip("compressai.models.google")
+    torch.manual_seed(0)
+    model = google.ScaleHyperprior(16, 24).eval()
+    with torch.no_grad():
+        model.g_a[6].weight.mul_(30)
+        model.h_s[4].bias.fill_(1.5)
+    return model
+
+
+def test_it_computes_what_compressai_computes() -> None:
+    theirs = reference()
+    ours = ScaleHyperpriorIntra(16, 24).eval()
+    ours.load_state_dict(ours.translate_weights(theirs.state_dict()))
+    picture = torch.rand(1, 3, 128, 192, generator=torch.Generator().manual_seed(0))
+    stream = EstimatingStream()
+    with torch.no_grad():
+        expected = theirs(picture)
+        recon = ours(frame_state(picture), stream)["recon"]
+    torch.testing.assert_close(recon, expected["x_hat"], atol=1e-5, rtol=1e-5)
+    for part, key in (("latent", "y"), ("hyper", "z")):
+        bits = float(-expected["likelihoods"][key].log2().sum())
+        assert float(stream.bits["", part]) == pytest.approx(bits, rel=0.02)  # for 64 scales, theirs are any
+
+
+def test_every_weight_gets_a_gradient() -> None:
+    module = ScaleHyperpriorIntra(6, 8)
+    stream = TrainingStream()
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    recon = module(frame_state(picture), stream)["recon"]
+    (stream.rates()[""].sum() + (recon - picture).square().sum()).backward()
+    without = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert without == ["entropy_bottleneck.quantiles"]
+
+
+def test_a_model_csv_takes_the_weights_of_compressai(tmp_path: Path) -> None:
+    tensors = {name: x.contiguous().clone() for name, x in reference().state_dict().items()}
+    save_file(tensors, tmp_path / "zoo.safetensors")
+    (tmp_path / "intra.json").write_text('{"width": 16, "latent": 24}')
+    (tmp_path / "model.csv").write_text(
+        "code,name,type,args,weights\ni,intra_codec,ScaleHyperpriorIntra,intra.json,zoo.safetensors\n"
+    )
+    codec: Codec = build_codec(load_model_config(str(tmp_path / "model.csv")))
+    assert torch.equal(codec.state_dict()["intra_codec.g_s.0.weight"], tensors["g_s.0.weight"])
