@@ -101,6 +101,20 @@ def test_equal_tables_of_modules_are_shown_once(tmp_path):
     assert [one["folders"] for one in data_of(write_report([tmp_path]))["modules"]] == [["a", "b"], ["c"]]
 
 
+def test_long_clips_and_many_pictures_stay_small(tmp_path, monkeypatch):
+    write_results(tmp_path)
+    frames = [frame_row(frame=i, type="P" if i else "I", psnr_rgb=40 - i / 100) for i in range(300)]
+    write_rows(tmp_path / "long" / "rd.csv", [rd_row(run_id="r", lmda=None, codec="long", frames=300, intra_period=8)])
+    write_rows(tmp_path / "long" / "frames.csv", frames)
+    monkeypatch.setattr("torchDVC.analysis.report.LARGEST", 250_000)
+    page = write_report([tmp_path], frames=1000)
+    data = data_of(page)
+    assert len(json.dumps(data)) < 250_000 and 0 < len(data["pictures"]) < 20
+    point = next(p for p in data["points"] if p["codec"] == "long")
+    assert len(point["frames"]["index"]) == 200 and point["frames"]["drift"] == pytest.approx(-0.01)
+    assert "first 200 frames" in data["notes"][-1]
+
+
 def test_markup_in_names_stays_text(tmp_path):
     write_rows(tmp_path / "rd.csv", [rd_row(codec="</script><b>", settings="<!--")])
     page = write_report([tmp_path], title="a < b & c")
@@ -166,7 +180,7 @@ def test_pictures_are_exact_until_they_do_not_fit(tmp_path):
         files[kind] = tmp_path / f"{kind}.png"
         write_png(files[kind], random.integers(0, 256, (3, 64, 64), dtype=np.uint8))
     shown = [Shown("c", "D", "s", "256", frame, files) for frame in range(8)]
-    whole, words = embed(shown)
+    whole, words = embed(shown, 10 * MEGABYTE)
     assert (len(whole), words) == (8, "lossless WebP")
     size = sum(len(p) for record in whole for p in record["pictures"].values()) * 3 // 4
     less, words = embed(shown, size * 2 // 3)

@@ -15,7 +15,9 @@ from torchDVC.util.errors import run_command
 from torchDVC.util.files import write_text
 
 PAGE = Path(__file__).with_name("page")
-FRAMES_SHOWN = 24
+FRAMES_SHOWN = 16
+LARGEST = 9_000_000
+"""Bytes that data and pictures of a page may take together."""
 TITLE = "torchDVC results"
 
 
@@ -79,8 +81,12 @@ def _data(tables: Sequence[Path], anchor: str, frames: int) -> dict[str, Any]:
     from torchDVC.analysis.report_images import choose, embed, find_pictures
 
     data = report_data(tables, anchor)
-    found = find_pictures(tables)
-    pictures, storage = embed(choose(found, frames)) if frames > 0 else ([], "")
+    room = LARGEST - len(json.dumps(data))
+    pictures: list[dict[str, Any]] = []
+    storage = ""
+    if frames > 0 and room > 0:
+        chosen = choose(find_pictures(tables), frames)
+        pictures, storage = embed(chosen, room * 3 // 4)  # text in base 64 is a third larger
     return {**data, "pictures": pictures, "storage": storage, "captions": _captions() if pictures else {}}
 
 

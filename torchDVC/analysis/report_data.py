@@ -29,6 +29,9 @@ from torchDVC.util.errors import DataError, LCPError, nearest
 ANCHORS = ("x264", "x265", "svtav1", "vp9")
 """What BD-rates are against unless told: the first of these that was measured."""
 
+FRAMES_CHARTED = 200
+"""Most frames of a rate point whose values stand in the page, which has to stay small."""
+
 COSTS = ("parameters", "kmac_encode", "kmac_decode", "encode_fps", "decode_fps")
 PROVENANCE = ("run_id", "start", "command", "folder", "seed", "device", "machine", "python")
 
@@ -54,6 +57,8 @@ def report_data(tables: Sequence[Path], anchor: str = "") -> dict[str, Any]:
     if estimated:
         notes.append(f"Rates of {', '.join(estimated)} are estimates: no stream was written.")
     frames = frames_by_point(tables)
+    if any(len(of_point) > FRAMES_CHARTED for of_point in frames.values()):
+        notes.append(f"The charts by frame show the first {FRAMES_CHARTED} frames; drift is over all.")
     metrics = [metric for metric in METRICS if any(getattr(row, metric) is not None for row in rows)]
     means = {metric: _mean_curves(rows, metric, notes) for metric in metrics}
     chosen = _anchor(anchor, rows)
@@ -108,9 +113,9 @@ def _point(row: RDRow, metrics: Sequence[str], frames: Sequence[FrameRow]) -> di
 
 
 def _frames(rows: Sequence[FrameRow]) -> dict[str, Any]:
-    rows = sorted(rows, key=lambda row: row.frame)
-    labels = list(dict.fromkeys(label for row in rows for label in row.rates))
     found = drift(rows)
+    rows = sorted(rows, key=lambda row: row.frame)[:FRAMES_CHARTED]
+    labels = list(dict.fromkeys(label for row in rows for label in row.rates))
     return {
         "index": [row.frame for row in rows],
         "type": "".join(row.type for row in rows),

@@ -15,8 +15,6 @@ from torchDVC.util.errors import DataError
 
 KINDS = ("source", "recon", "mc", "warped", "flow", "bits", "error")
 EXACT_KINDS = ("source", "recon")
-BUDGET = 6_500_000
-"""Bytes of all pictures together; as text in the page they take a third more."""
 MAP_QUALITY = 80
 QUALITIES = (None, 95, 85, 70)
 """WebP qualities of source and reconstruction, tried in this order; None is lossless."""
@@ -58,7 +56,7 @@ def choose(pictures: Sequence[Shown], most: int) -> list[Shown]:
     return chosen[::step]
 
 
-def embed(pictures: Sequence[Shown], budget: int = BUDGET) -> tuple[list[dict[str, Any]], str]:
+def embed(pictures: Sequence[Shown], budget: int) -> tuple[list[dict[str, Any]], str]:
     """The pictures as data addresses, and in words how they were stored.
 
     Source and reconstruction are lossless where ``budget`` bytes allow it, else in the best quality that fits; if even

@@ -13,7 +13,7 @@ const SHAPES = {
   cross: "M-5,-3l2,-2l3,3l3,-3l2,2l-3,3l3,3l-2,2l-3,-3l-3,3l-2,-2l3,-3z",
 };
 const MARKERS = Object.keys(SHAPES);
-const MARGIN = { top: 12, right: 14, bottom: 44, left: 62 };
+const MARGIN = { top: 12, right: 14, bottom: 44, left: 68 };
 const REACH = 48; // pixels from a point at which it is still meant
 
 function element(name, attributes = {}, ...children) {
