@@ -112,7 +112,7 @@ class Trainer(Runner):
 
     # --- stages and epochs
 
-    def _enter(self, stage: Stage) -> None:
+    def enter(self, stage: Stage) -> None:
         """Everything that a stage sets, once."""
         self._stage = stage
         enter_stage(self.codec, self.optimizer, stage, self.options.aux)
@@ -143,14 +143,14 @@ class Trainer(Runner):
         index, epoch = self.config.stage_at(self.position.epoch)
         stage = self.config.stages[index]
         if stage is not self._stage:
-            self._enter(stage)
+            self.enter(stage)
         set_learning_rates(self.optimizer, stage, epoch)
         batches = self._batches(stage)
         title = f"{stage.name} {epoch + 1}/{stage.epochs}"
         averages = Averages()
         with Progress(len(batches) + self.position.step, title, done=self.position.step) as progress:
             for batch in batches:
-                values = self._step(stage, batch)
+                values = self.step(stage, batch)
                 averages.add(values)
                 progress.update(1, **averages.shown())
                 if self.position.total % LOG_EVERY == 0:
@@ -188,7 +188,7 @@ class Trainer(Runner):
 
     # --- one step
 
-    def _step(self, stage: Stage, batch: Tensor) -> dict[str, Tensor]:
+    def step(self, stage: Stage, batch: Tensor) -> dict[str, Tensor]:
         """Forward, backward and update on a uint8 batch (N, T, 3, P, P)."""
         clip = batch.to(self.device, non_blocking=True).float() / 255
         rng = random.Random(f"{self.options.seed} {self.position.epoch} {self.position.step}")
@@ -218,7 +218,7 @@ class Trainer(Runner):
     def _validate(self, sanity: bool = False) -> None:
         stage = self.config.stages[self.config.stage_at(min(self.position.epoch, self.end - 1))[0]]
         if stage is not self._stage and sanity:
-            self._enter(stage)
+            self.enter(stage)
         assert self._stage is not None
         values = self.validation.run(self.codec, self.loss, sanity=sanity)
         if not sanity and self.fabric.is_global_zero:
