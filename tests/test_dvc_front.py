@@ -361,6 +361,12 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(dvc: DVCFolder) -> N
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_pwcnet_is_trained_in_a_codec(dvc: DVCFolder) -> None:
+    dvc.phases({"all": 2}, all={**FULL_GOP, "steps": 1})
+    assert dvc.train("--experiment_name", "run", estimator="PWC") == 0
+    assert "motion_estimator" in moved(dvc.checkpoint("run", "epoch_0001"), dvc.checkpoint("run"))
+
+
 # --- intra weights
 
 
