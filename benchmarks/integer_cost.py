@@ -1,0 +1,93 @@
+"""What exact integers cost: rate and distortion of a model with its integer networks, and with the same in floats.
+
+Run from the checkout: ``python -m benchmarks.integer_cost --model_config CSV --checkpoints A B … --inputs CLIP …``.
+Each checkpoint is a rate point, as is each level of a variable-rate model. The floats are the very networks without
+any rounding of weights, activations and outputs; only the row of the Gaussian tables is still a whole number. Symbols,
+and so the pictures, differ between the two, hence rate and PSNR are both compared, by BD-rate from four points on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from torchDVC.coding_structure import CodingStructure
+from torchDVC.dataset.video import open_video
+from torchDVC.models.codec import Codec
+from torchDVC.models.sequence import code_sequence, to_rgb, to_tensor
+from torchDVC.modules.entropy.integer import arithmetic
+from torchDVC.modules.entropy.streams import EstimatingStream
+from torchDVC.util.configuration import Modes
+from torchDVC.util.metrics import plane_psnr
+
+
+def rate_and_psnr(
+    codec: Codec, modes: Modes, clip: Path, frames: int, structure: CodingStructure, quality: int
+) -> tuple[float, float]:
+    """Bits per pixel and mean PSNR-RGB in dB of a clip."""
+    reader = open_video(clip, frames=frames)
+    size = (reader.info.height, reader.info.width)
+    sources = (to_tensor(frame.rgb, torch.device("cpu")) for frame in reader)
+    bits, psnr = 0.0, []
+    for picture in code_sequence(
+        codec, modes, structure, size, lambda frame: EstimatingStream(), sources=sources, quality=quality
+    ):
+        assert picture.source is not None
+        bits += sum(float(b.sum()) for b in picture.stream.rates().values())
+        psnr.append(plane_psnr(to_rgb(picture.source), to_rgb(picture.state["recon"])))
+    return bits / (size[0] * size[1] * len(psnr)), sum(psnr) / len(psnr)
+
+
+def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, float]]) -> float:
+    """Bjøntegaard's difference in rate, in percent (piecewise cubic interpolation)."""
+    import bjontegaard
+
+    (rate_a, psnr_a), (rate_b, psnr_b) = (zip(*sorted(points), strict=True) for points in (anchor, test))
+    return float(bjontegaard.bd_rate(rate_a, psnr_a, rate_b, psnr_b, method="pchip", require_matching_points=False))
+
+
+def _codecs(model_config: str, checkpoints: Sequence[Path]) -> Iterator[tuple[str, Codec]]:
+    from torchDVC.runner import build_codec, model_weights
+    from torchDVC.util.checkpoints import load_weights
+    from torchDVC.util.configuration import load_model_config
+
+    for path in checkpoints:
+        codec = build_codec(load_model_config(model_config))
+        load_weights(codec, model_weights(path), str(path))
+        yield path.stem, codec.eval()
+
+
+def main() -> None:
+    """The command line."""
+    import argparse
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model_config", required=True)
+    parser.add_argument("--checkpoints", nargs="+", type=Path, required=True)
+    parser.add_argument("--inputs", nargs="+", type=Path, required=True)
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--gop_size", type=int, default=1)
+    for key, default in (("imode", "i"), ("pmode", "emcr"), ("bmode", "emcr")):
+        parser.add_argument(f"--{key}", default=default)
+    options = parser.parse_args()
+    modes = Modes("all", options.imode, options.pmode, options.bmode)
+    structure = CodingStructure(32, options.gop_size)
+    codecs = list(_codecs(options.model_config, options.checkpoints))
+    for clip in options.inputs:
+        points: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+        for name, codec in codecs:
+            for quality in range(codec.levels):
+                for rounding, found in points.items():
+                    with arithmetic(rounding=rounding):
+                        found.append(rate_and_psnr(codec, modes, clip, options.frames, structure, quality))
+                (rate_f, psnr_f), (rate_i, psnr_i) = points[False][-1], points[True][-1]
+                print(f"{clip.stem} {name} level {quality}: floats {rate_f:.5f} bpp {psnr_f:.3f} dB, "
+                      f"integers {rate_i / rate_f - 1:+.3%} {psnr_i - psnr_f:+.4f} dB", flush=True)  # fmt: skip
+        if len(points[True]) >= 4:
+            print(f"{clip.stem}: BD-rate of the integers {bd_rate(points[False], points[True]):+.3f} %", flush=True)
+
+
+if __name__ == "__main__":
+    main()
