@@ -53,7 +53,8 @@ def test_every_stage_of_a_train_cfg_runs(model: str, cfg: str, tmp_path: Path, c
         "--no_comet", "--num_workers", "0", "--test_datasets", str(clip_folder / "one.y4m"), "--device", "cpu",
     ])
     config, train = load_run(model, cfg, "train")
-    small: dict[str, Any] = {"epochs": 1, "steps": 1, "batch_size": 1, "patch_size": 64, "data": str(clip_folder), "cut": None}
+    small: dict[str, Any] = {"epochs": 1, "steps": 1, "batch_size": 1, "patch_size": 64, "cut": None}
+    small["data"] = str(clip_folder)
     train = replace(train, stages=tuple(replace(stage, **small) for stage in train.stages))
     before = Trainer(options, config, train).codec.state_dict()
     assert Trainer(options, config, train).run() == 0
