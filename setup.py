@@ -33,7 +33,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["torchDVC", "torchDVC.*"]),
-    package_data={"torchDVC": ["configs/**/*", "analysis/page/*"]},
+    package_data={"torchDVC": ["configs/**/*", "pretrained/*.safetensors", "analysis/page/*"]},
     exclude_package_data={"torchDVC": ["configs/keys.json"]},
     install_requires=requirements("requirements.txt"),
     extras_require={"test": requirements("test.txt"), "dev": requirements("dev.txt")},
@@ -41,6 +41,7 @@ setup(
         "console_scripts": [
             "torchdvc-train = torchDVC.trainer:main",
             "torchdvc-test = torchDVC.tester:main",
+            "torchdvc-codec = torchDVC.codec:main",
         ]
     },
 )
