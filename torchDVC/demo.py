@@ -45,17 +45,17 @@ class Part:
 
 
 TRAINING = {
-    "intra": Part(0.28, 1e-3),
-    "estimation": Part(0.04, 1e-3),
-    "motion": Part(0.09, 1e-3),
-    "compensation": Part(0.04, 1e-3),
-    "residual": Part(0.10, 1e-3),
-    "joint": Part(0.14, 5e-4),
+    "intra": Part(0.28, 5e-4),
+    "estimation": Part(0.04, 5e-4),
+    "motion": Part(0.09, 5e-4),
+    "compensation": Part(0.04, 5e-4),
+    "residual": Part(0.10, 5e-4),
+    "joint": Part(0.14, 4e-4),
     "reconstructed": Part(0.04, 3e-4),
     "through_time": Part(0.03, 3e-4),
 }
 """The shipped stages, trained with `BASE_LMDA`."""
-ADAPTING = {"intra": Part(0.07, 5e-4), "joint": Part(0.05, 3e-4)}
+ADAPTING = {"intra": Part(0.07, 3e-4), "joint": Part(0.05, 3e-4)}
 """The stages that adapt the result to one of `OTHER_LMDAS`."""
 
 INTRA_PERIOD = 8
