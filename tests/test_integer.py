@@ -24,7 +24,7 @@ def convolved(layer: IntegerConv2d, x: np.ndarray) -> np.ndarray:
     """What a layer gives for int64 (N, C, H, W), in whole numbers throughout; half-way cases to even."""
     integers = {name: array.astype(np.int64) for name, array in layer.integers().items()}
     k, (n, channels, height, width) = layer.kernel_size, x.shape
-    padded = np.pad(x, ((0, 0), (0, 0), (k // 2,) * 2, (k // 2,) * 2))
+    padded = np.pad(x, ((0, 0), (0, 0), (k // 2,) * 2, (k // 2,) * 2), mode="edge")
     weight = integers["weight"].reshape(-1, channels, k, k)
     total = np.zeros((n, len(weight), height, width), np.int64)
     for dy in range(k):

@@ -40,7 +40,9 @@ class Hyperprior(nn.Module):
         super().__init__()
         self.quality_levels = levels
         self.h_a = nn.Sequential(
-            conv(channels, width, 3, stride=1), nn.ReLU(), conv(width, width), nn.ReLU(), conv(width, width)
+            conv(channels, width, 3, stride=1, border="replicate"), nn.ReLU(),
+            conv(width, width, border="replicate"), nn.ReLU(),
+            conv(width, width, border="replicate"),
         )
         for layer in self.h_a[::2]:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # type: ignore[arg-type]

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from torchDVC.modules.lower_bound import lower_bound
 
 
-def conv(inputs: int, outputs: int, kernel_size: int = 5, stride: int = 2) -> nn.Conv2d:
-    """A convolution that divides height and width by ``stride``."""
-    return nn.Conv2d(inputs, outputs, kernel_size, stride=stride, padding=kernel_size // 2)
+def conv(inputs: int, outputs: int, kernel_size: int = 5, stride: int = 2, border: str = "zeros") -> nn.Conv2d:
+    """A convolution that divides height and width by ``stride``; ``border`` is PyTorch's padding mode."""
+    return nn.Conv2d(inputs, outputs, kernel_size, stride=stride, padding=kernel_size // 2, padding_mode=border)
 
 
 def deconv(inputs: int, outputs: int, kernel_size: int = 5, stride: int = 2) -> nn.ConvTranspose2d:

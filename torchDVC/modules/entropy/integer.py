@@ -68,8 +68,9 @@ class IntegerConv2d(ExactModule):
 
     Parameters are real numbers; the weights of each output channel are scaled by the largest power of two for which
     they fit 8 bits and no partial sum can reach 2^24. The sum is a matrix product (a 3x3 convolution may run as
-    Winograd or FFT, which is not exact). Fixed, it has integer ``weight`` (outputs, inputs * k²), ``bias`` (outputs,)
-    and ``shift`` (outputs,), the fraction bits of the weights.
+    Winograd or FFT, which is not exact). Borders are repeated: at this size most of a training crop is border, and
+    zeros there would teach it what larger pictures do not have. Fixed, it has integer ``weight`` (outputs, inputs * k²),
+    ``bias`` (outputs,) and ``shift`` (outputs,), the fraction bits of the weights.
 
     Args:
         inputs, outputs: channels.
@@ -127,7 +128,9 @@ class IntegerConv2d(ExactModule):
         """(N, inputs, H, W) integers to (N, outputs, H, W) integers, not yet clamped; all in float carriers."""
         n, _, height, width = x.shape
         weight, bias, factor = (t.to(ARITHMETIC.carrier) for t in self._operands())
-        columns = F.unfold(x.to(ARITHMETIC.carrier), self.kernel_size, padding=self.kernel_size // 2)
+        reach = self.kernel_size // 2
+        padded = F.pad(x.to(ARITHMETIC.carrier), (reach, reach, reach, reach), mode="replicate")
+        columns = F.unfold(padded, self.kernel_size)
         total = (torch.matmul(weight, columns) + bias) * factor
         return _rounded(total).reshape(n, -1, height, width)
 
