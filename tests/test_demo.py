@@ -57,10 +57,13 @@ def test_every_command_is_valid_and_fills_its_time(tmp_path: Path, monkeypatch: 
     seconds = {stage: 0.01 * (1 + number) for number, stage in enumerate(demo.TRAINING)}
     commands = Commands(seconds)
     monkeypatch.setattr(demo, "run", commands)
-    figure = demo.Demo(tmp_path / "out", 5, demo.Clips()).run()
-    assert figure == tmp_path / "out" / "rd.png"
+    figure, page = demo.Demo(tmp_path / "out", 5, demo.Clips()).run()
+    assert (figure, page) == (tmp_path / "out" / "rd.png", tmp_path / "out" / "report.html")
     assert commands.tested == sorted((demo.BASE_LMDA, *demo.OTHER_LMDAS))
-    assert [words[1] for words in commands.others if words[0] == "-m"] == ["torchDVC.analysis.anchors"]
+    assert [words[1] for words in commands.others if words[0] == "-m"] == [
+        "torchDVC.analysis.anchors",
+        "torchDVC.analysis.report",
+    ]
     runs = {name: stages for name, stages in commands.stages.items() if name != "probe"}
     assert list(runs[str(demo.BASE_LMDA)]) == list(demo.TRAINING)
     taken = sum(seconds[stage] * count for stages in runs.values() for stage, count in stages.items())

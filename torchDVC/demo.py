@@ -111,8 +111,8 @@ class Demo:
     minutes: float
     clips: Clips
 
-    def run(self) -> Path:
-        """Train, test, compare and draw; returns the figure's path."""
+    def run(self) -> tuple[Path, Path]:
+        """Train, test, compare, draw and report; returns the paths of the figure and of the report page."""
         seconds = self._seconds_per_step()
         self._train(BASE_LMDA, self._train_cfg("train", TRAINING, self._steps(TRAINING, seconds)))
         adapt = self._train_cfg("adapt", ADAPTING, self._steps(ADAPTING, seconds))
@@ -121,7 +121,7 @@ class Demo:
         for lmda in sorted((BASE_LMDA, *OTHER_LMDAS)):
             self._test(lmda)
         self._anchor()
-        return self._draw()
+        return self._draw(), self._report()
 
     def checkpoint(self, lmda: float) -> Path:
         """The last checkpoint of a Lagrangian's run."""
@@ -177,6 +177,11 @@ class Demo:
         run(ROOT / "plots" / "plot.py", *(self.out / "results" / name / "rd.csv" for name in names), "--out", figure)
         return figure
 
+    def _report(self) -> Path:
+        page = self.out / "report.html"
+        run("-m", "torchDVC.analysis.report", self.out / "results", "--out", page)
+        return page
+
 
 def write_cfg(shipped: Path, path: Path, header: Mapping[str, str], stages: Mapping[str, Mapping[str, str]]) -> Path:
     """Write a shipped cfg with other values in its header, and of its stages only ``stages``, with these values."""
@@ -220,8 +225,8 @@ def _run(args: argparse.Namespace) -> None:
         raise LCPError(f"{ROOT}: no plots/plot.py here; expected the demo to run in a checkout")
     clips = own_clips(args.video, args.out) if args.video else Clips()
     demo = Demo(args.out, args.minutes, clips)
-    figure = demo.run()
-    print(f"\nthe R-D curve: {figure}\nits numbers: {args.out / 'results'}/*/rd.csv, with pictures beside them")
+    figure, page = demo.run()
+    print(f"\nthe R-D curve: {figure}\nthe report page: {page}\nits numbers: {args.out / 'results'}/*/rd.csv, with pictures beside them")
     print(f"the codec: {demo.checkpoint(BASE_LMDA)}")
     print("Minutes of training make a codec that works; one that wins takes days.")
 
