@@ -226,7 +226,8 @@ def _run(args: argparse.Namespace) -> None:
     clips = own_clips(args.video, args.out) if args.video else Clips()
     demo = Demo(args.out, args.minutes, clips)
     figure, page = demo.run()
-    print(f"\nthe R-D curve: {figure}\nthe report page: {page}\nits numbers: {args.out / 'results'}/*/rd.csv, with pictures beside them")
+    print(f"\nthe R-D curve: {figure}\nthe report page: {page}")
+    print(f"their numbers: {args.out / 'results'}/*/rd.csv, with pictures beside them")
     print(f"the codec: {demo.checkpoint(BASE_LMDA)}")
     print("Minutes of training make a codec that works; one that wins takes days.")
 
