@@ -17,6 +17,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 # The tests' networks are tiny: threads that wait for one another would take most of the time.
 # Set here, before anything loads PyTorch, which reads it once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Those that a test of several threads started must sleep afterwards, not spin beside every test that follows.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session", autouse=True)
