@@ -28,12 +28,12 @@ MODEL = "baseline.csv"
 
 BASE_LMDA = 512
 OTHER_LMDAS = (128, 2048)
-SHORT = {"epochs": "2", "lr_decay": "0.3", "batch_size": "4", "aux_lr": "3e-2"}
+SHORT = {"epochs": "2", "lr_decay": "0.3", "batch_size": "2", "aux_lr": "3e-2"}
 """What every stage has in place of the shipped values: short runs want many small steps and high learning rates."""
 EPOCHS = int(SHORT["epochs"])
 PROBE_STEPS = 3
 MINIMUM_STEPS = 2
-MAXIMUM_PATCH = 64
+MAXIMUM_PATCH = 128
 
 
 @dataclass(frozen=True)
