@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,12 @@ from torch.nn import functional as F
 
 from torchDVC.modules.lower_bound import lower_bound
 
+Border = Literal["zeros", "reflect", "replicate", "circular"]
+"""PyTorch's padding modes."""
 
-def conv(inputs: int, outputs: int, kernel_size: int = 5, stride: int = 2, border: str = "zeros") -> nn.Conv2d:
-    """A convolution that divides height and width by ``stride``; ``border`` is PyTorch's padding mode."""
+
+def conv(inputs: int, outputs: int, kernel_size: int = 5, stride: int = 2, border: Border = "zeros") -> nn.Conv2d:
+    """A convolution that divides height and width by ``stride``."""
     return nn.Conv2d(inputs, outputs, kernel_size, stride=stride, padding=kernel_size // 2, padding_mode=border)
 
 
