@@ -36,6 +36,9 @@ FRACTION_BITS = 4
 SHIFT_MIN, SHIFT_MAX = -8, 14
 """Least and most fraction bits of integer weights."""
 
+QUIET = 0.1
+"""How small a hyper-synthesis starts: what it says of an untrained hyper-latent is noise, and costs bits."""
+
 
 @dataclass
 class Arithmetic:
@@ -160,6 +163,8 @@ class IntegerSynthesis(nn.Module):
             IntegerConv2d(a, 4 * b, input_bits=bits[i]) for i, (a, b) in enumerate(pairwise(hidden))
         )
         self.last = IntegerConv2d(hidden[-1], outputs)
+        with torch.no_grad():
+            self.last.weight *= QUIET
 
     def forward(self, symbols: Tensor) -> Tensor:
         """(N, widths[0], H, W) integer symbols to (N, widths[-1], H * 2^layers, W * 2^layers), in sixteenths."""
