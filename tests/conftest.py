@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.small_model import SmallModel, make_small_model
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.video import Frame, VideoInfo, open_writer
+
+if TYPE_CHECKING:
+    from tests.small_model import SmallModel
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -54,4 +57,6 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small_model(tmp_path: Path, clip_folder: Path) -> SmallModel:
     """A model with a few channels and its configuration, in a folder of the test's own."""
+    from tests.small_model import make_small_model
+
     return make_small_model(tmp_path / "model", clip_folder)
