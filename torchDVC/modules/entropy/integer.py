@@ -164,7 +164,7 @@ class IntegerSynthesis(nn.Module):
         )
         self.last = IntegerConv2d(hidden[-1], outputs)
         with torch.no_grad():
-            self.last.weight *= QUIET
+            self.last.weight.mul_(QUIET)
 
     def forward(self, symbols: Tensor) -> Tensor:
         """(N, widths[0], H, W) integer symbols to (N, widths[-1], H * 2^layers, W * 2^layers), in sixteenths."""
