@@ -211,7 +211,10 @@ def test_a_folder_that_cannot_be_written_is_named(small_model: SmallModel, error
 def test_ctrl_c_in_a_test_keeps_what_is_measured(small_model: SmallModel) -> None:
     small_model.write("long.cfg", TEST.replace("frames = 3", "frames = all"))
     command = [sys.executable, "torchDVC/tester.py", *small_model.test_flags("res", "--no_image", cfg="long.cfg")]
-    process = subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     limit = time.monotonic() + 120
     while not (small_model.path / "res/rd.csv").exists():
         assert process.poll() is None and time.monotonic() < limit

@@ -118,6 +118,14 @@ def test_the_synthesis_is_the_same_in_every_batch_layout_carrier_and_thread_coun
         assert torch.equal(first, other)
 
 
+def test_an_untrained_synthesis_starts_where_it_is_told_to() -> None:
+    network, values = IntegerSynthesis(6, 8, 8, 10), [0] * 5 + [-16, -3, 0, 7, 40]
+    network.start_at(values)
+    with torch.no_grad():
+        found = network(torch.zeros(1, 6, 2, 3))
+    assert torch.equal(found, torch.tensor(values).reshape(1, 10, 1, 1).expand(1, 10, 8, 12).float())
+
+
 def test_rounding_is_a_small_part_of_what_the_network_gives() -> None:
     torch.manual_seed(0)
     network, symbols = IntegerSynthesis(6, 8, 8, 10), torch.randint(-20, 20, (1, 6, 4, 4)).float()

@@ -14,7 +14,11 @@ from torchDVC.modules.lower_bound import lower_bound
 STRIDE = 64
 """Heights and widths that a hyperprior codes are multiples of this: 16 to the latent, 4 more to the hyper-latent."""
 INDEX_AT_ZERO = 28
-"""Row of the Gaussian tables that an untrained hyper-synthesis starts from."""
+"""Row of the Gaussian tables where the hyper-synthesis gives 0."""
+FIRST_INDEX = 12
+"""Row that an untrained hyper-synthesis chooses, for a scale of 0.5: most elements of a trained latent have a small one."""
+HYPER_INIT_SCALE = 3.0
+"""Half-width of the initial densities of the hyper-latent, which starts with a standard deviation of about 1."""
 
 
 class Hyperprior(nn.Module):
@@ -47,7 +51,8 @@ class Hyperprior(nn.Module):
         for layer in self.h_a[::2]:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # type: ignore[arg-type]
         self.h_s = IntegerSynthesis(width, width, width, 2 * channels)
-        self.z_prior = FactorizedPrior(width)
+        self.h_s.start_at([0] * channels + [FIRST_INDEX - INDEX_AT_ZERO] * channels)
+        self.z_prior = FactorizedPrior(width, init_scale=HYPER_INIT_SCALE)
         self.y_tables = GaussianTables()
         if levels > 1:
             self.log_gain = nn.Parameter(torch.linspace(-1, 1, levels)[:, None].repeat(1, channels))

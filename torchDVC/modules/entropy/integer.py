@@ -38,6 +38,9 @@ SHIFT_MIN, SHIFT_MAX = -8, 14
 
 QUIET = 0.1
 """How small a hyper-synthesis starts: what it says of an untrained hyper-latent is noise, and costs bits."""
+BIAS_GAIN = 16
+"""Bias parameters count this much. Were biases slow, the rectified noise of hyper-latents would be made to serve as
+bias in training, and be missing where hyper-latents are rounded."""
 
 
 @dataclass
@@ -69,7 +72,7 @@ def _rounded(x: Tensor) -> Tensor:
 class IntegerConv2d(ExactModule):
     """A convolution of integers with integer weights, stride 1, size kept; the result counts 2^-FRACTION_BITS.
 
-    Parameters are real numbers; the weights of each output channel are scaled by the largest power of two for which
+    Parameters are real numbers (``bias`` in units of `BIAS_GAIN`); the weights of each output channel are scaled by the largest power of two for which
     they fit 8 bits and no partial sum can reach 2^24. The sum is a matrix product (a 3x3 convolution may run as
     Winograd or FFT, which is not exact). Borders are repeated: at this size most of a training crop is border, and
     zeros there would teach it what larger pictures do not have. Fixed, it has integer ``weight``
@@ -106,7 +109,7 @@ class IntegerConv2d(ExactModule):
         shift = self.shifts()
         weight = _rounded(self.weight * torch.exp2(shift)).clamp(-WEIGHT_MAX, WEIGHT_MAX)
         limit = 0.1 * EXACT
-        bias = _rounded(self.bias[:, None] * torch.exp2(shift + self.input_bits)).clamp(-limit, limit)
+        bias = _rounded(BIAS_GAIN * self.bias[:, None] * torch.exp2(shift + self.input_bits)).clamp(-limit, limit)
         return weight, bias, shift
 
     @torch.no_grad()
@@ -165,6 +168,11 @@ class IntegerSynthesis(nn.Module):
         self.last = IntegerConv2d(hidden[-1], outputs)
         with torch.no_grad():
             self.last.weight.mul_(QUIET)
+
+    @torch.no_grad()
+    def start_at(self, values: list[int]) -> None:
+        """Before training: make this what a hyper-latent of zeros gives, an integer for each output channel."""
+        self.last.bias.copy_(torch.tensor(values, dtype=torch.float32) / (BIAS_GAIN << FRACTION_BITS))
 
     def forward(self, symbols: Tensor) -> Tensor:
         """(N, widths[0], H, W) integer symbols to (N, widths[-1], H * 2^layers, W * 2^layers), in sixteenths."""
