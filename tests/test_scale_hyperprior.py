@@ -16,7 +16,7 @@ from torchDVC.modules.entropy.fixed_point import FixedPoint, scaled
 from torchDVC.modules.entropy.streams import EstimatingStream, TrainingStream
 from torchDVC.modules.entropy.tables import GAUSSIAN_SCALES
 from torchDVC.modules.frame_state import FrameState
-from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra, table_row
+from torchDVC.modules.intra.scale_hyperprior import NearestRow, ScaleHyperpriorIntra
 from torchDVC.modules.layers import conv, deconv
 from torchDVC.runner import build_codec
 from torchDVC.util.configuration import load_model_config
@@ -92,13 +92,22 @@ def test_fixed_integers_stay_when_the_weights_change() -> None:
 
 def test_the_table_row_is_the_nearest_scale() -> None:
     scales = torch.arange(1, 140 * 1024, 7, dtype=torch.float64, requires_grad=True)
-    rows = table_row(scales / 1024)
+    rows = NearestRow()(scales / 1024)
     table = torch.tensor(GAUSSIAN_SCALES, dtype=torch.float64)
     distance = ((scales.detach() / 1024).log()[:, None] - table.log()).abs()
     chosen = distance.gather(1, rows.detach().long()[:, None])[:, 0]
     assert bool((chosen <= distance.amin(1) + 1e-2).all())
     rows.sum().backward()
     assert scales.grad is not None and bool((scales.grad[2000:] > 0).all())
+
+
+def test_table_rows_follow_the_integers_of_the_model_file() -> None:
+    module, scales = NearestRow(), torch.arange(1, 400, dtype=torch.float64) / 1024
+    before, between = module(scales), module.integers()["between"]
+    module.fix({"between": between + 3})
+    assert torch.equal(module(scales)[3:], before[:-3]) and module(scales).max() > 0
+    with pytest.raises(CheckpointError, match="ascending"):
+        module.fix({"between": between[::-1].copy()})
 
 
 def reference() -> nn.Module:

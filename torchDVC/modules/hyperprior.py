@@ -16,7 +16,7 @@ STRIDE = 64
 INDEX_AT_ZERO = 28
 """Row of the Gaussian tables where the hyper-synthesis gives 0."""
 FIRST_INDEX = 12
-"""Row that an untrained hyper-synthesis chooses, for a scale of 0.5: most elements of a trained latent have a small one."""
+"""Row that an untrained hyper-synthesis chooses, for a scale of 0.5: most elements of a trained latent vary little."""
 HYPER_INIT_SCALE = 3.0
 """Half-width of the initial densities of the hyper-latent, which starts with a standard deviation of about 1."""
 

@@ -72,10 +72,10 @@ def _rounded(x: Tensor) -> Tensor:
 class IntegerConv2d(ExactModule):
     """A convolution of integers with integer weights, stride 1, size kept; the result counts 2^-FRACTION_BITS.
 
-    Parameters are real numbers (``bias`` in units of `BIAS_GAIN`); the weights of each output channel are scaled by the largest power of two for which
-    they fit 8 bits and no partial sum can reach 2^24. The sum is a matrix product (a 3x3 convolution may run as
-    Winograd or FFT, which is not exact). Borders are repeated: at this size most of a training crop is border, and
-    zeros there would teach it what larger pictures do not have. Fixed, it has integer ``weight``
+    Parameters are real numbers (``bias`` in units of `BIAS_GAIN`); the weights of each output channel are scaled by the
+    largest power of two for which they fit 8 bits and no partial sum can reach 2^24. The sum is a matrix product (a 3x3
+    convolution may run as Winograd or FFT, which is not exact). Borders are repeated: at this size most of a training
+    crop is border, and zeros there would teach it what larger pictures do not have. Fixed, it has integer ``weight``
     (outputs, inputs * k²), ``bias`` (outputs,) and ``shift`` (outputs,), the fraction bits of the weights.
 
     Args:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from torchDVC.modules.entropy.exact import ExactModule, Integers, expect
 from torchDVC.modules.entropy.fixed_point import FRACTION_BITS, FixedPoint
 from torchDVC.modules.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
 from torchDVC.modules.entropy.streams import Stream
@@ -18,6 +19,7 @@ from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.hyperprior import STRIDE
 from torchDVC.modules.layers import analysis, conv, deconv, synthesis
 from torchDVC.modules.lower_bound import lower_bound
+from torchDVC.util.errors import CheckpointError
 from torchDVC.util.registry import codec_module
 
 
@@ -46,13 +48,14 @@ class ScaleHyperpriorIntra(nn.Module):
             conv(width, latent, 3, stride=1), nn.ReLU(),
         )  # fmt: skip
         self.entropy_bottleneck = FactorizedPrior(width)
+        self.nearest_row = NearestRow()
         self.y_tables = GaussianTables()
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
         y = None if stream.reading else self.g_a(state["frame"])
         z = None if y is None else self.h_a(y.abs())
         z_prior = self.entropy_bottleneck.over(state.batch, state.height // STRIDE, state.width // STRIDE)
-        index = table_row(self.h_s(stream.code(z, z_prior)))
+        index = self.nearest_row(self.h_s(stream.code(z, z_prior)))
         y_hat = stream.code(y, GaussianPrior(torch.zeros_like(index), index, self.y_tables.tables))
         return {"recon": self.g_s(y_hat).float()}
 
@@ -77,20 +80,36 @@ def _renamed(name: re.Match[str]) -> str:
 
 
 _STEP = math.log(GAUSSIAN_SCALES[-1] / GAUSSIAN_SCALES[0]) / (len(GAUSSIAN_SCALES) - 1)
-_BETWEEN = np.ceil(np.sqrt(np.multiply(GAUSSIAN_SCALES[1:], GAUSSIAN_SCALES[:-1])) * 2**FRACTION_BITS)
-"""From which scale on, in 1024ths, the next row of the Gaussian tables is nearer on a logarithmic scale."""
 
 
-def table_row(scale: Tensor) -> Tensor:
-    """The row of the Gaussian tables nearest to each standard deviation, as float32.
+class NearestRow(ExactModule):
+    """The row of the Gaussian tables whose scale is nearest, on a logarithmic scale, to a standard deviation.
 
-    The value follows from integers only. The gradient is that of the scale's logarithm; below the least scale, only one
-    that leads up passes.
-
-    Args:
-        scale: float64 multiples of 1/1024.
+    Its integers are ``between`` (63,): from which scale on, in 1024ths, the next row is the nearer one.
     """
-    between = torch.from_numpy(_BETWEEN).to(scale.device)
-    row = torch.bucketize(scale.detach() * 2**FRACTION_BITS, between, right=True).float()
-    smooth = (lower_bound(scale, GAUSSIAN_SCALES[0]).log() / _STEP).float()
-    return row + (smooth - smooth.detach())
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._use(self.work_out())
+
+    def work_out(self) -> Integers:
+        middle = np.sqrt(np.multiply(GAUSSIAN_SCALES[1:], GAUSSIAN_SCALES[:-1]))
+        return {"between": np.ceil(middle * 2**FRACTION_BITS).astype(np.int32)}
+
+    def _use(self, integers: Integers) -> None:
+        expect(integers, {"between": (len(GAUSSIAN_SCALES) - 1,)})
+        between = integers["between"].astype(np.float64)
+        if (np.diff(between) < 0).any():
+            raise CheckpointError("integers 'between' of the Gaussian rows: expected ascending ones")
+        self.register_buffer("between", torch.from_numpy(between), persistent=False)
+
+    def forward(self, scale: Tensor) -> Tensor:
+        """Float64 multiples of 1/1024 to rows in float32, of the same shape.
+
+        The value follows from integers only. The gradient is that of the scale's logarithm; below the least scale, only
+        one that leads up passes.
+        """
+        between = self.get_buffer("between")
+        row = torch.bucketize(scale.detach() * 2**FRACTION_BITS, between, right=True).float()
+        smooth = (lower_bound(scale, GAUSSIAN_SCALES[0]).log() / _STEP).float()
+        return row + (smooth - smooth.detach())
