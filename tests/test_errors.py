@@ -68,6 +68,19 @@ def test_problems_of_configuration_name_file_and_line(
     assert not (small_model.path / "run").exists()
 
 
+def test_arguments_that_no_network_can_have_are_named_together(
+    small_model: SmallModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, old, new in (("intra.json", ": 3", ": 4"), ("residual.json", '"width": 6', '"width": 0')):
+        path = small_model.path / name
+        path.write_text(path.read_text().replace(old, new, 1))
+    assert small_model.train("run") == 2
+    intra, residual = capsys.readouterr().err.splitlines()
+    assert intra.endswith("model.csv:2: HyperpriorIntra: kernel_size 4; expected an odd number")
+    assert residual.endswith("model.csv:6: ResidualHyperprior: 0 channels; expected at least 1")
+    assert not (small_model.path / "run").exists()
+
+
 def test_unknown_flags_and_files_are_refused(small_model: SmallModel, error: Error) -> None:
     assert small_model.train("run", "--seeed", "1") == 2
     assert error() == "unknown flag '--seeed'; did you mean '--seed'?"

@@ -58,10 +58,17 @@ class Codec(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        problems = []
         for spec in config.modules:
             if hasattr(self, spec.name):
-                raise ConfigError([f"{spec.where}: name '{spec.name}' is taken by the codec itself; expected another"])
-            self.add_module(spec.name, load_class(spec.type)(**spec.args))
+                problems.append(f"{spec.where}: name '{spec.name}' is taken by the codec itself; expected another")
+                continue
+            try:
+                self.add_module(spec.name, load_class(spec.type)(**spec.args))
+            except (ValueError, TypeError, RuntimeError) as error:
+                problems.append(f"{spec.where}: {spec.type.name}: {error}")
+        if problems:
+            raise ConfigError(problems)
         self.levels: int = max((getattr(m, "quality_levels", 1) for m in self.modules()), default=1)
         self.register_buffer("lmdas", torch.zeros(self.levels))
 

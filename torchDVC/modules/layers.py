@@ -16,15 +16,24 @@ Border = Literal["zeros", "reflect", "replicate", "circular"]
 
 
 def conv(inputs: int, outputs: int, kernel_size: int = 5, stride: int = 2, border: Border = "zeros") -> nn.Conv2d:
-    """A convolution that divides height and width by ``stride``."""
+    """A convolution that divides height and width by ``stride``; `ValueError` unless ``kernel_size`` is odd."""
+    _check_layer(inputs, outputs, kernel_size)
     return nn.Conv2d(inputs, outputs, kernel_size, stride=stride, padding=kernel_size // 2, padding_mode=border)
 
 
 def deconv(inputs: int, outputs: int, kernel_size: int = 5, stride: int = 2) -> nn.ConvTranspose2d:
-    """A transposed convolution that multiplies height and width by ``stride``."""
+    """A transposed convolution that multiplies height and width by ``stride``; errors as of `conv`."""
+    _check_layer(inputs, outputs, kernel_size)
     return nn.ConvTranspose2d(
         inputs, outputs, kernel_size, stride=stride, padding=kernel_size // 2, output_padding=stride - 1
     )
+
+
+def _check_layer(inputs: int, outputs: int, kernel_size: int) -> None:
+    if min(inputs, outputs) < 1:
+        raise ValueError(f"{min(inputs, outputs)} channels; expected at least 1")
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size {kernel_size}; expected an odd number")
 
 
 class GDN(nn.Module):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from torchDVC.modules.entropy.streams import Stream
 from torchDVC.modules.frame_state import FrameState
-from torchDVC.modules.layers import fold, unfold, warp
+from torchDVC.modules.layers import conv, fold, unfold, warp
 from torchDVC.util.registry import codec_module
 
 
@@ -66,7 +66,7 @@ class SPyNet(nn.Module):
 def _level_network(kernel_size: int, widths: tuple[int, ...]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for a, b in pairwise(widths):
-        layers += [nn.Conv2d(a, b, kernel_size, padding=kernel_size // 2), nn.ReLU()]
+        layers += [conv(a, b, kernel_size, stride=1), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
