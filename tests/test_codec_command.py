@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ from tests.lively_models import lively
 from tests.small_model import SmallModel
 from torchDVC.analysis.results import read_rows
 from torchDVC.codec import main
-from torchDVC.dataset.video import open_video
+from torchDVC.dataset.procedural import procedural_clip
+from torchDVC.dataset.video import Frame, VideoInfo, open_video, open_writer
 from torchDVC.util import checkpoints
 from torchDVC.util.container import ContainerReader
 
@@ -108,6 +111,32 @@ def test_concealment_says_what_was_lost(
     whole, concealed = pictures(tmp_path / "whole.y4m"), pictures(tmp_path / "b.y4m")
     for index, shown in enumerate((0, 0, 0, 0, 4, 5, 6)):
         np.testing.assert_array_equal(concealed[index], whole[shown])
+
+
+@pytest.mark.slow
+def test_a_killed_encode_leaves_what_decodes_to_its_last_packet(
+    sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, coded = tmp_path / "long.y4m", tmp_path / "out.lcp"
+    with open_writer(clip, VideoInfo(96, 80)) as writer:
+        for picture in procedural_clip(0, 400, (96, 80)):
+            writer.write(Frame(rgb=picture))
+    command = [sys.executable, "torchDVC/codec.py", "encode", str(clip), str(coded), *sources]
+    process = subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.DEVNULL)
+    limit = time.monotonic() + 120
+    while not any(part.stat().st_size > 2000 for part in tmp_path.glob(".out.*.lcp")):
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not coded.exists()
+    [partial] = tmp_path.glob(".out.*.partial.lcp")
+    run("encode", clip, coded, *sources)
+    run("decode", coded, tmp_path / "whole.y4m")
+    run("decode", partial, tmp_path / "begun.y4m")
+    whole, begun = pictures(tmp_path / "whole.y4m"), pictures(tmp_path / "begun.y4m")
+    assert len(whole) == 400 and 0 < len(begun) < 400
+    np.testing.assert_array_equal(begun, whole[: len(begun)])
 
 
 def test_problems_are_one_line_each(

@@ -20,14 +20,27 @@ from torchDVC.util.errors import BitstreamError, ConfigError
 from torchDVC.util.report import CONFIGS
 
 SHIPPED = sorted(path.stem for path in (CONFIGS / "model").glob("*.csv"))
+OTHER_TYPES = """\
+code,name,type,args,weights
+i,intra_codec,ScaleHyperpriorIntra,,
+e,motion_estimator,PWCNet,,
+m,motion_codec,FlowFactorized,,
+c,motion_compensator,Refinement,,
+r,residual_codec,ResidualFactorized,,
+"""
 LOW_DELAY, HIERARCHICAL = CodingStructure(4, 1), CodingStructure(8, 4)
 SIZES = [(1, 1), (1, 130), (130, 1), (17, 33), (64, 64), (65, 63), (130, 130)]
 
 
-@pytest.fixture(scope="module", params=SHIPPED)
+@pytest.fixture(scope="module", params=[*SHIPPED, "other types"])
 def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Model]:
-    """A shrunk shipped model, and what a decoder reads from its file."""
-    config = small(load_model_config(f"{request.param}.csv"))
+    """A shrunk shipped model, or one of the types that those do not use, and what a decoder reads from its file."""
+    if request.param == "other types":
+        table = tmp_path_factory.mktemp("csv") / "other.csv"
+        table.write_text(OTHER_TYPES)
+        config = small(load_model_config(str(table)))
+    else:
+        config = small(load_model_config(f"{request.param}.csv"))
     tests = CONFIGS / "test" / f"{request.param}.cfg"
     modes: Modes = load_test_config(tests if tests.is_file() else "baseline.cfg", config).processes[0]
     model = lively_model(config, modes)
