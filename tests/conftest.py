@@ -60,3 +60,13 @@ def small_model(tmp_path: Path, clip_folder: Path) -> SmallModel:
     from tests.small_model import make_small_model
 
     return make_small_model(tmp_path / "model", clip_folder)
+
+
+@pytest.fixture
+def marked(tmp_path: Path) -> Path:
+    """A folder of four marked clips of 9 frames, 40x30 (`tests.marked_clips`)."""
+    from tests.marked_clips import marked_clip, write_pictures
+
+    for number in range(4):
+        write_pictures(tmp_path / "marked" / f"clip{number}", marked_clip(number, 9, 40, 30))
+    return tmp_path / "marked"
