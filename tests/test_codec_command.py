@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,38 @@ def test_a_killed_encode_leaves_what_decodes_to_its_last_packet(
     whole, begun = pictures(tmp_path / "whole.y4m"), pictures(tmp_path / "begun.y4m")
     assert len(whole) == 400 and 0 < len(begun) < 400
     np.testing.assert_array_equal(begun, whole[: len(begun)])
+
+
+PEAK = """
+import resource, sys
+from torchDVC.codec import main
+code = main(sys.argv[1:])
+print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+sys.exit(code)
+"""
+
+
+def peak_memory(*arguments: object) -> int:
+    """The most memory that a command takes, in KiB."""
+    command = [sys.executable, "-c", PEAK, *map(str, arguments)]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[-1])
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length_of_a_clip(sources: list[str], tmp_path: Path) -> None:
+    peaks = []
+    size, frames = (320, 240), (16, 96)
+    for count in frames:
+        clip, coded = tmp_path / f"{count}.y4m", tmp_path / f"{count}.lcp"
+        with open_writer(clip, VideoInfo(*size)) as writer:
+            for picture in islice(cycle(procedural_clip(0, 8, size)), count):
+                writer.write(Frame(rgb=picture))
+        encode = peak_memory("encode", clip, coded, *sources, "--gop_size", 4, "--intra_period", 8)
+        peaks.append((encode, peak_memory("decode", coded, tmp_path / "out.y4m")))
+    one_frame = size[0] * size[1] * 3 * 4 / 1024
+    for short, long in zip(*peaks, strict=True):
+        assert long - short < 0.2 * (frames[1] - frames[0]) * one_frame
 
 
 def test_problems_are_one_line_each(

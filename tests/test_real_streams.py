@@ -64,6 +64,16 @@ def test_a_decoder_gets_the_encoders_pictures(
         assert torch.equal(decoded[index], picture), index
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("structure", [CodingStructure(2, 1), CodingStructure(2, 2)], ids=["P", "B"])
+def test_full_hd(models: tuple[Model, Model], structure: CodingStructure, tmp_path: Path) -> None:
+    encoder, decoder = models
+    expected = write_stream(tmp_path / "a.lcp", encoder, structure, clip(3, (1080, 1920)))
+    decoded = read_stream(tmp_path / "a.lcp", decoder)
+    assert [decoded[index].shape[-2:] for index in range(3)] == 3 * [(1080, 1920)]
+    assert all(torch.equal(decoded[index], expected[index]) for index in range(3))
+
+
 def test_files_are_as_long_as_estimated(models: tuple[Model, Model], tmp_path: Path) -> None:
     model, _ = models
     pictures = clip(5, (200, 200))
