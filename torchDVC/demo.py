@@ -1,8 +1,8 @@
 """A learned codec in a few minutes: ``make demo``, or ``python -m torchDVC.demo`` in a checkout.
 
 It has no training or testing code of its own. It writes short versions of the shipped configuration and runs the
-project's commands on them, each shown as a user would type it: train the baseline in its stages, adapt it to other
-Lagrangians, test all of them, measure x264 on the same frames, draw the curves.
+project's commands on them, each shown as a user would type it: train the baseline in its stages, adapt it to higher and
+higher Lagrangians, test all of them, measure x264 on the same frames, draw the curves.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from torchDVC.util.report import CONFIGS
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = "baseline.csv"
 
-BASE_LMDA = 512
-OTHER_LMDAS = (128, 2048)
+LMDAS = (128, 512, 2048)
 SHORT = {"epochs": "2", "lr_decay": "0.3", "batch_size": "2", "aux_lr": "3e-2"}
 """What every stage has in place of the shipped values: short runs want many small steps and high learning rates."""
 EPOCHS = int(SHORT["epochs"])
@@ -54,9 +53,9 @@ TRAINING = {
     "reconstructed": Part(0.04, 3e-4),
     "through_time": Part(0.03, 3e-4),
 }
-"""The shipped stages, trained with `BASE_LMDA`."""
+"""The shipped stages, trained with the least Lagrangian."""
 ADAPTING = {"intra": Part(0.07, 3e-4), "joint": Part(0.05, 3e-4)}
-"""The stages that adapt the result to one of `OTHER_LMDAS`."""
+"""The stages that adapt the result to the next Lagrangian."""
 
 INTRA_PERIOD = 8
 TEST_SEQUENCES = ("clip0", "clip1")
@@ -114,11 +113,11 @@ class Demo:
     def run(self) -> tuple[Path, Path]:
         """Train, test, compare, draw and report; returns the paths of the figure and of the report page."""
         seconds = self._seconds_per_step()
-        self._train(BASE_LMDA, self._train_cfg("train", TRAINING, self._steps(TRAINING, seconds)))
+        self._train(LMDAS[0], self._train_cfg("train", TRAINING, self._steps(TRAINING, seconds)))
         adapt = self._train_cfg("adapt", ADAPTING, self._steps(ADAPTING, seconds))
-        for lmda in OTHER_LMDAS:
-            self._train(lmda, adapt, "--restore", "load", "--checkpoint", str(self.checkpoint(BASE_LMDA)))
-        for lmda in sorted((BASE_LMDA, *OTHER_LMDAS)):
+        for before, lmda in pairwise(LMDAS):
+            self._train(lmda, adapt, "--restore", "load", "--checkpoint", str(self.checkpoint(before)))
+        for lmda in LMDAS:
             self._test(lmda)
         self._anchor()
         return self._draw(), self._report()
@@ -148,7 +147,7 @@ class Demo:
         return write_cfg(CONFIGS / "train" / "baseline" / "scratch.cfg", self.out / f"{name}.cfg", {}, stages)
 
     def _train(self, lmda: float | str, cfg: Path, *flags: str) -> None:
-        given = BASE_LMDA if isinstance(lmda, str) else lmda
+        given = LMDAS[0] if isinstance(lmda, str) else lmda
         run("-m", "torchDVC.trainer", *self._flags(given, cfg), "--save_dir", self.out / "train" / f"{lmda}",
             "--no_sanity", "--per_val", "1000", "--num_workers", "0", *flags)
 
@@ -173,7 +172,7 @@ class Demo:
 
     def _draw(self) -> Path:
         figure = self.out / "rd.png"
-        names = [*(f"baseline_{lmda}" for lmda in (BASE_LMDA, *OTHER_LMDAS)), "x264"]
+        names = [*(f"baseline_{lmda}" for lmda in LMDAS), "x264"]
         run(ROOT / "plots" / "plot.py", *(self.out / "results" / name / "rd.csv" for name in names), "--out", figure)
         return figure
 
@@ -228,7 +227,7 @@ def _run(args: argparse.Namespace) -> None:
     figure, page = demo.run()
     print(f"\nthe R-D curve: {figure}\nthe report page: {page}")
     print(f"their numbers: {args.out / 'results'}/*/rd.csv, with pictures beside them")
-    print(f"the codec: {demo.checkpoint(BASE_LMDA)}")
+    print(f"the codec: {demo.checkpoint(LMDAS[-1])}")
     print("Minutes of training make a codec that works; one that wins takes days.")
 
 
