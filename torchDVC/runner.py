@@ -54,11 +54,15 @@ class Runner:
         """``32``, ``bf16-mixed`` or ``16-mixed``: the flag's, else what a cfg says, resolved for the device."""
         return resolve_precision(self.options.precision or configured, self.device)
 
-    def complexity(self, modes: Modes) -> list[ModuleComplexity]:
-        """Parameters and kMAC/pixel of every module that these modes run."""
-        from torchDVC.analysis.complexity import measure
+    def note_complexity(self, folder: Path, modes: Modes) -> list[ModuleComplexity]:
+        """Write what every module that these modes run costs to ``complexity.csv``; with ``--print_model`` print it."""
+        from torchDVC.analysis import complexity
 
-        return measure(self.codec, modes)
+        rows = complexity.measure(self.codec, modes)
+        complexity.write(folder / "complexity.csv", rows)
+        if self.options.print_model:
+            self.fabric.print(complexity.table(rows))
+        return rows
 
     def _load(self, path: Path) -> None:
         """Take the weights of a checkpoint, all of them, or all but the intra codec's."""

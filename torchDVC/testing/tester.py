@@ -71,10 +71,7 @@ class Tester(Runner):
         self.run_folder = RunFolder(self.folder, sys.argv, configuration, self.options.seed, str(self.device))
         self.results = Results(self.folder)
         for process in self.config.processes:
-            self.costs = self.complexity(process)
-            complexity.write(self.folder / "complexity.csv", self.costs)
-            if self.options.print_model:
-                self.fabric.print(complexity.table(self.costs))
+            self.costs = self.note_complexity(self.folder, process)
             if self.options.write_stream:
                 self.coder = RealCoder(self.folder, self.codec, process, self.device)
             for sequence in sequences:

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchDVC.analysis import complexity
 from torchDVC.coding_structure import training_frames
 from torchDVC.dataset.training import TrainingClips, training_loader, training_set
 from torchDVC.models.loss import StageLoss, ms_ssim_loss, squared_error
@@ -90,10 +89,7 @@ class Trainer(Runner):
         options = self.options
         if self.fabric.is_global_zero:
             self.run_folder = RunFolder(self.folder, sys.argv, self._configuration(), options.seed, str(self.device))
-            rows = self.complexity(whole_codec(self.config))
-            complexity.write(self.folder / "complexity.csv", rows)
-            if options.print_model:
-                self.fabric.print(complexity.table(rows))
+            self.note_complexity(self.folder, whole_codec(self.config))
         self.logger = MetricsLogger(
             self.folder, project=options.project_name, name=options.name, key=options.experiment_key,
             comet=not options.no_comet, resume_step=self.position.total if self.resumed else None,
@@ -119,7 +115,7 @@ class Trainer(Runner):
         set_memory_format(self.codec, self.optimizer, stage.memory_format)
         self._set_lagrangians(stage)
         distortion = ms_ssim_loss if self.options.ssim else squared_error
-        ratio = (self.options.i_lmda or self.options.lmda) / self.options.lmda
+        ratio = self.options.i_lmda / self.options.lmda
         self.loss = self.fabric.setup_module(StageLoss(self.codec, stage, distortion, ratio))
         self.clips = self._training_set(stage)
         self.validation = Validation(self.options, stage, self.device)
