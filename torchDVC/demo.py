@@ -26,6 +26,7 @@ from torchDVC.util.report import CONFIGS
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = "baseline.csv"
 
+BASE_LMDA = 512
 LMDAS = (128, 512, 2048)
 SHORT = {"epochs": "2", "lr_decay": "0.3", "batch_size": "2", "aux_lr": "3e-2"}
 """What every stage has in place of the shipped values: short runs want many small steps and high learning rates."""
@@ -44,18 +45,18 @@ class Part:
 
 
 TRAINING = {
-    "intra": Part(0.28, 5e-4),
+    "intra": Part(0.26, 5e-4),
     "estimation": Part(0.04, 5e-4),
-    "motion": Part(0.09, 5e-4),
+    "motion": Part(0.08, 5e-4),
     "compensation": Part(0.04, 5e-4),
-    "residual": Part(0.10, 5e-4),
-    "joint": Part(0.14, 4e-4),
+    "residual": Part(0.09, 5e-4),
+    "joint": Part(0.12, 4e-4),
     "reconstructed": Part(0.04, 3e-4),
     "through_time": Part(0.03, 3e-4),
 }
-"""The shipped stages, trained with the least Lagrangian."""
-ADAPTING = {"intra": Part(0.07, 3e-4), "joint": Part(0.05, 3e-4)}
-"""The stages that adapt the result to the next Lagrangian."""
+"""The shipped stages, trained with `BASE_LMDA`."""
+ADAPTING = {"intra": Part(0.06, 3e-4), "joint": Part(0.04, 3e-4)}
+"""The stages that adapt the result to the first of `LMDAS`, and each result to the next."""
 
 INTRA_PERIOD = 8
 TEST_SEQUENCES = ("clip0", "clip1")
@@ -113,23 +114,25 @@ class Demo:
     def run(self) -> tuple[Path, Path]:
         """Train, test, compare, draw and report; returns the paths of the figure and of the report page."""
         seconds = self._seconds_per_step()
-        self._train(LMDAS[0], self._train_cfg("train", TRAINING, self._steps(TRAINING, seconds)))
+        self._train("base", BASE_LMDA, self._train_cfg("train", TRAINING, self._steps(TRAINING, seconds)))
         adapt = self._train_cfg("adapt", ADAPTING, self._steps(ADAPTING, seconds))
-        for before, lmda in pairwise(LMDAS):
-            self._train(lmda, adapt, "--restore", "load", "--checkpoint", str(self.checkpoint(before)))
+        before = "base"
+        for lmda in LMDAS:
+            self._train(f"{lmda}", lmda, adapt, "--restore", "load", "--checkpoint", str(self.checkpoint(before)))
+            before = f"{lmda}"
         for lmda in LMDAS:
             self._test(lmda)
         self._anchor()
         return self._draw(), self._report()
 
-    def checkpoint(self, lmda: float) -> Path:
-        """The last checkpoint of a Lagrangian's run."""
-        return self.out / "train" / f"{lmda}" / "checkpoints" / "last.safetensors"
+    def checkpoint(self, run: str) -> Path:
+        """The last checkpoint of a run, which is named by its Lagrangian, or ``base``."""
+        return self.out / "train" / run / "checkpoints" / "last.safetensors"
 
     def _seconds_per_step(self) -> dict[str, float]:
         """What a step of each stage takes on this machine, by running a few."""
         cfg = self._train_cfg("probe", TRAINING, dict.fromkeys(TRAINING, PROBE_STEPS))
-        self._train("probe", cfg, "--per_save", "1000")
+        self._train("probe", BASE_LMDA, cfg, "--per_save", "1000")
         with open(self.out / "train" / "probe" / "metrics.csv", newline="") as file:
             ends = {row["stage"]: float(row["seconds"]) for row in csv.DictReader(file) if row["loss"]}
         taken = (end - start for start, end in pairwise([0.0, *ends.values()]))
@@ -146,9 +149,8 @@ class Demo:
         stages = {stage: {**common, "lr": str(part.lr), "steps": str(steps[stage])} for stage, part in parts.items()}
         return write_cfg(CONFIGS / "train" / "baseline" / "scratch.cfg", self.out / f"{name}.cfg", {}, stages)
 
-    def _train(self, lmda: float | str, cfg: Path, *flags: str) -> None:
-        given = LMDAS[0] if isinstance(lmda, str) else lmda
-        run("-m", "torchDVC.trainer", *self._flags(given, cfg), "--save_dir", self.out / "train" / f"{lmda}",
+    def _train(self, name: str, lmda: float, cfg: Path, *flags: str) -> None:
+        run("-m", "torchDVC.trainer", *self._flags(lmda, cfg), "--save_dir", self.out / "train" / name,
             "--no_sanity", "--per_val", "1000", "--num_workers", "0", *flags)
 
     def _test(self, lmda: float) -> None:
@@ -156,7 +158,7 @@ class Demo:
         cfg = write_cfg(CONFIGS / "test" / "baseline.cfg", self.out / "test.cfg", header, {"baseline": {}})
         run("-m", "torchDVC.tester", *self._flags(lmda, cfg), "--experiment_name", "baseline",
             "--save_dir", self.out / "results" / f"baseline_{lmda}",
-            "--restore", "load", "--checkpoint", self.checkpoint(lmda))
+            "--restore", "load", "--checkpoint", self.checkpoint(f"{lmda}"))
 
     def _flags(self, lmda: float, cfg: Path) -> list[object]:
         """The flags of both trainer and tester."""
@@ -227,7 +229,7 @@ def _run(args: argparse.Namespace) -> None:
     figure, page = demo.run()
     print(f"\nthe R-D curve: {figure}\nthe report page: {page}")
     print(f"their numbers: {args.out / 'results'}/*/rd.csv, with pictures beside them")
-    print(f"the codec: {demo.checkpoint(LMDAS[-1])}")
+    print(f"the codec: {demo.checkpoint(str(LMDAS[-1]))}")
     print("Minutes of training make a codec that works; one that wins takes days.")
 
 
