@@ -50,6 +50,8 @@ class Codec(nn.Module):
 
     Args:
         config: the modules, in csv order; each becomes the attribute of its name.
+
+    Raises `ConfigError` naming every module that cannot be built with its arguments.
     """
 
     lmdas: Tensor
@@ -65,7 +67,7 @@ class Codec(nn.Module):
                 continue
             try:
                 self.add_module(spec.name, load_class(spec.type)(**spec.args))
-            except (ValueError, TypeError, RuntimeError) as error:
+            except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
                 problems.append(f"{spec.where}: {spec.type.name}: {error}")
         if problems:
             raise ConfigError(problems)

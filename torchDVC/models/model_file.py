@@ -76,7 +76,7 @@ def load_model(path: Path) -> Model:
     """Read a model file, onto the CPU. Raises `CheckpointError` naming a missing, damaged or foreign file."""
     contents = _read(path)
     config = ModelConfig(contents["name"], path, tuple(_specs(contents["modules"], path)))
-    codec = _built(config)
+    codec = Codec(config)
     checkpoints.load_weights(codec, contents["model"], str(path))
     integers = contents["integers"]
     for name, module in _exact_modules(codec):
@@ -196,13 +196,6 @@ def _arguments(args: Mapping[str, Any], module_type: ModuleType, where: str) -> 
         except (KeyError, MismatchError) as error:
             raise CheckpointError(f"{where}: {module_type.name} does not take {name} = {value!r:.60}") from error
     return fitted
-
-
-def _built(config: ModelConfig) -> Codec:
-    try:
-        return Codec(config)
-    except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
-        raise CheckpointError(f"{config.path}: its modules cannot be built: {error}") from error
 
 
 def _modes(modes: Mapping[str, Any], config: ModelConfig) -> Process:
