@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -55,6 +56,12 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 def pictures(path: Path) -> list[np.ndarray]:
     return [frame.rgb for frame in open_video(path)]
+
+
+def write_clip(path: Path, size: tuple[int, int], clip: Iterable[np.ndarray]) -> None:
+    with open_writer(path, VideoInfo(*size)) as writer:
+        for rgb in clip:
+            writer.write(Frame(rgb=rgb))
 
 
 def test_export_encode_decode_and_info(
@@ -115,13 +122,9 @@ def test_concealment_says_what_was_lost(
 
 
 @pytest.mark.slow
-def test_a_killed_encode_leaves_what_decodes_to_its_last_packet(
-    sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_killed_encode_leaves_what_decodes_to_its_last_packet(sources: list[str], tmp_path: Path) -> None:
     clip, coded = tmp_path / "long.y4m", tmp_path / "out.lcp"
-    with open_writer(clip, VideoInfo(96, 80)) as writer:
-        for picture in procedural_clip(0, 400, (96, 80)):
-            writer.write(Frame(rgb=picture))
+    write_clip(clip, (96, 80), procedural_clip(0, 400, (96, 80)))
     command = [sys.executable, "torchDVC/codec.py", "encode", str(clip), str(coded), *sources]
     process = subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.DEVNULL)
     limit = time.monotonic() + 120
@@ -162,9 +165,7 @@ def test_memory_does_not_grow_with_the_length_of_a_clip(sources: list[str], tmp_
     size, frames = (320, 240), (16, 96)
     for count in frames:
         clip, coded = tmp_path / f"{count}.y4m", tmp_path / f"{count}.lcp"
-        with open_writer(clip, VideoInfo(*size)) as writer:
-            for picture in islice(cycle(procedural_clip(0, 8, size)), count):
-                writer.write(Frame(rgb=picture))
+        write_clip(clip, size, islice(cycle(procedural_clip(0, 8, size)), count))
         encode = peak_memory("encode", clip, coded, *sources, "--gop_size", 4, "--intra_period", 8)
         peaks.append((encode, peak_memory("decode", coded, tmp_path / "out.y4m")))
     one_frame = size[0] * size[1] * 3 * 4 / 1024
