@@ -91,12 +91,12 @@ def _run(args: argparse.Namespace) -> None:
 
 def _comparison(args: argparse.Namespace) -> Comparison:
     from plots.published import published_curves
-    from torchDVC.analysis.conditions import curves, label_conditions, mean_curves
+    from torchDVC.analysis.conditions import curves, label_conditions, label_processes, mean_curves
     from torchDVC.analysis.results import gather, read_rows
     from torchDVC.util.errors import DataError
 
     rows: Sequence[RDRow] = [row for path in gather(args.results) for row in read_rows(path)]
-    rows = _chosen(_chosen(rows, "sequence", args.seqs), "codec", args.codecs)
+    rows = label_processes(_chosen(_chosen(rows, "sequence", args.seqs), "codec", args.codecs))
     if not rows:
         raise DataError(f"{args.results[0]}: no results; expected one line for each sequence and rate point")
     if args.mix:

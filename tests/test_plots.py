@@ -158,3 +158,13 @@ def test_colours_differ_in_lightness():
     """Neighbouring curves' colours are apart in relative luminance too, as grey print shows them."""
     levels = [sum(w * int(c[i : i + 2], 16) for w, i in ((0.2126, 1), (0.7152, 3), (0.0722, 5))) for c in COLOURS]
     assert all(abs(a - b) > 25 for a, b in pairwise(levels))
+
+
+def test_test_processes_are_curves_of_their_own(results, capsys):
+    ours = [row for name, cost in (("a", 1.0), ("b", 1.5)) for row in curve_rows(
+        "ours", {rate * cost: quality for rate, quality in BASE.items()}, process=name)]  # fmt: skip
+    write_rows(results / "ours" / "rd.csv", ours)
+    assert main([str(results), "--out", str(results / "rd.svg")]) == 0
+    printed = capsys.readouterr().out
+    assert "ours (process a)   +0.00 %" in printed and "ours (process b)  +50.00 %" in printed
+    assert "NaN" not in printed and "ours (process b)" in (results / "rd.svg").read_text()

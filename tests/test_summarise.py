@@ -9,7 +9,7 @@ import pytest
 
 from tests.result_rows import curve_rows, rd_row
 from torchDVC.analysis.results import write_rows
-from torchDVC.analysis.summarise import main, parse_filter, summarise
+from torchDVC.analysis.summarise import main, parse_filter, summarise, table
 from torchDVC.analysis.tables import csv_table, latex_table, markdown_table, text_table
 from torchDVC.util.errors import DataError, LCPError
 
@@ -48,6 +48,19 @@ def test_each_sequence_as_it_is():
 def test_different_conditions_are_not_averaged(change):
     with pytest.raises(DataError, match="different test conditions"):
         summarise([rd_row(), rd_row(sequence="b", **change)])
+
+
+@pytest.mark.parametrize("change", [{"frames": 99}, {"width": 128}, {"gop_size": 4}, {"process": "b"}])
+def test_rows_of_one_clip_under_different_conditions_stay_apart_and_say_so(change):
+    records = summarise([rd_row(process="a", bpp=0.1), rd_row(**{"process": "a", "bpp": 0.2, **change})], by="sequence")
+    assert [record["bpp"] for record in records] == [0.1, 0.2]
+    header, lines = table(records)
+    told = dict(zip(header, zip(*lines, strict=True), strict=True))
+    name, value = next(iter(change.items()))
+    if name == "process":
+        assert told["codec"] == ("ours (process a)", "ours (process b)")
+    else:
+        assert told[name] == (str(getattr(rd_row(), name)), str(value))
 
 
 def test_different_rate_points_are_not_averaged():

@@ -72,6 +72,16 @@ def check_distinct(rows: Iterable[RDRow]) -> None:
             )
 
 
+def label_processes(rows: Sequence[RDRow]) -> list[RDRow]:
+    """The rows with the test process added to the name of every codec that was tested in several."""
+    processes = {codec: {row.process for row in own} for codec, own in group(rows, lambda row: row.codec).items()}
+
+    def label(row: RDRow) -> str:
+        return f"{row.codec} (process {row.process})" if row.process and len(processes[row.codec]) > 1 else row.codec
+
+    return [replace(row, codec=label(row)) for row in rows]
+
+
 def label_conditions(rows: Sequence[RDRow]) -> list[RDRow]:
     """The rows with each condition that differs between them added to the codec's name, for comparing them anyway."""
     differing = [name for name in OF_TEST if len({getattr(row, name) for row in rows}) > 1]

@@ -15,11 +15,13 @@ from typing import Any
 
 from torchDVC.analysis.conditions import (
     METRICS,
+    OF_SEQUENCE,
     OF_TEST,
     check_comparable,
     check_distinct,
     check_same_sequences,
     group,
+    label_processes,
     matched_points,
     mean,
 )
@@ -76,21 +78,28 @@ def summarise(rows: Sequence[RDRow], by: str = "dataset") -> list[dict[str, Any]
     Raises:
         DataError: rows of different test conditions, or codecs on different sequences, would be averaged or compared.
     """
+    rows = label_processes(rows)
     check_distinct(rows)
     if by == "dataset":
         check_comparable(rows)
         check_same_sequences(rows)
         for own in group(rows, lambda row: (row.codec, row.dataset)).values():
             matched_points(own)
-    names = ("codec", "process", "dataset", "lmda", "quality", *OF_TEST) + (("sequence",) if by == "sequence" else ())
+    names = ["codec", "process", "dataset", "lmda", "quality", *OF_TEST]
+    names += ["sequence", *OF_SEQUENCE] if by == "sequence" else []
     groups = group(rows, lambda row: tuple(getattr(row, name) for name in names))
     return [{**dict(zip(names, key, strict=True)), **_means(own)} for key, own in groups.items()]
 
 
 def table(records: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the given columns, or of the usual ones that are not empty throughout."""
+    """Header and cells of the given columns, or of the usual ones that are not empty throughout.
+
+    Conditions are among the usual ones where they differ for a clip.
+    """
     usual = [name for name in ("sequence", *DEFAULT_COLUMNS) if any(r.get(name) is not None for r in records)]
-    chosen = list(columns) or usual
+    clips = group(records, lambda record: (record.get("dataset"), record.get("sequence"))).values()
+    differing = [name for name in (*OF_TEST, *OF_SEQUENCE) if any(len({r.get(name) for r in own}) > 1 for own in clips)]
+    chosen = list(columns) or [*usual, *differing]
     return chosen, [[_cell(name, record.get(name)) for name in chosen] for record in records]
 
 
