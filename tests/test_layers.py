@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from torchDVC.dataset.procedural import procedural_clip, procedural_flow
-from torchDVC.modules.layers import GDN, analysis, fold, synthesis, unfold, warp
+from torchDVC.modules.layers import GDN, fold, unfold, warp
 from torchDVC.modules.lower_bound import lower_bound
 from torchDVC.modules.motion.spynet import SPyNet
 
@@ -48,13 +48,6 @@ def test_lower_bound_equals_compressais(values: list[float], bound: float) -> No
         (gradient,) = torch.autograd.grad((y * torch.linspace(-1, 1, len(values))).sum(), x)
         results.append((y.detach(), gradient))
     torch.testing.assert_close(results[0], results[1])
-
-
-def test_transforms_change_the_size_by_sixteen_and_back() -> None:
-    x = torch.rand(2, 3, 64, 128)
-    y = analysis(3, 4, 5)(x)
-    assert y.shape == (2, 5, 4, 8)
-    assert synthesis(5, 4, 3)(y).shape == x.shape
 
 
 @settings(max_examples=20, deadline=None)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from torchDVC.modules.entropy.integer import IntegerSynthesis
 from torchDVC.modules.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
 from torchDVC.modules.entropy.streams import Stream
+from torchDVC.modules.entropy.tables import GAUSSIAN_SCALES
 from torchDVC.modules.layers import conv
 from torchDVC.modules.lower_bound import lower_bound
 
@@ -15,8 +19,6 @@ STRIDE = 64
 """Heights and widths that a hyperprior codes are multiples of this: 16 to the latent, 4 more to the hyper-latent."""
 INDEX_AT_ZERO = 28
 """Row of the Gaussian tables where the hyper-synthesis gives 0."""
-FIRST_INDEX = 12
-"""Row that an untrained hyper-synthesis chooses, for a scale of 0.5: most elements of a trained latent vary little."""
 HYPER_INIT_SCALE = 3.0
 """Half-width of the initial densities of the hyper-latent, which starts with a standard deviation of about 1."""
 
@@ -38,20 +40,21 @@ class Hyperprior(nn.Module):
         channels: C of the latent.
         width: channels of the hyper-latent and of the hidden layers.
         levels: number of quality levels.
+        spreads: standard deviation to expect of each channel of the untrained latent; 1 without.
     """
 
-    def __init__(self, channels: int, width: int, levels: int = 1) -> None:
+    def __init__(self, channels: int, width: int, levels: int = 1, spreads: Sequence[float] | None = None) -> None:
         super().__init__()
         self.quality_levels = levels
-        self.h_a = nn.Sequential(
-            conv(channels, width, 3, stride=1, border="replicate"), nn.ReLU(),
-            conv(width, width, border="replicate"), nn.ReLU(),
-            conv(width, width, border="replicate"),
-        )
-        for layer in self.h_a[::2]:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # type: ignore[arg-type]
+        spreads = spreads or [1.0] * channels
+        first = conv(channels, width, 3, stride=1, border="replicate")
+        further = [conv(width, width, border="replicate") for _ in range(2)]
+        for layer in (first, *further):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        first.weight = nn.Parameter(first.weight / torch.tensor(spreads)[:, None, None])
+        self.h_a = nn.Sequential(first, nn.ReLU(), further[0], nn.ReLU(), further[1])
         self.h_s = IntegerSynthesis(width, width, width, 2 * channels)
-        self.h_s.start_at([0] * channels + [FIRST_INDEX - INDEX_AT_ZERO] * channels)
+        self.h_s.start_at([0] * channels + [_nearest_row(spread) - INDEX_AT_ZERO for spread in spreads])
         self.z_prior = FactorizedPrior(width, init_scale=HYPER_INIT_SCALE)
         self.y_tables = GaussianTables()
         if levels > 1:
@@ -83,6 +86,11 @@ class Hyperprior(nn.Module):
     def _gain(table: Tensor, quality: Tensor, batch: int) -> Tensor:
         gain = table.exp()[quality].repeat_interleave(batch // len(quality), 0)
         return gain[:, :, None, None]
+
+
+def _nearest_row(spread: float) -> int:
+    """Row of the Gaussian tables for a standard deviation."""
+    return min(range(len(GAUSSIAN_SCALES)), key=lambda row: abs(math.log(GAUSSIAN_SCALES[row] / spread)))
 
 
 def _table_row(index: Tensor) -> Tensor:

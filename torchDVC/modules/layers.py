@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -60,20 +59,6 @@ class GDN(nn.Module):
         gamma = self._non_negative(self.gamma)[:, :, None, None]
         norm = F.conv2d(x * x, gamma, self._non_negative(self.beta, self.beta_min))
         return x * (norm.sqrt() if self.inverse else norm.rsqrt())
-
-
-def analysis(inputs: int, width: int, outputs: int, kernel_size: int = 5) -> nn.Sequential:
-    """``g_a`` of Ballé et al. 2018: four strided convolutions with GDN between; (N, inputs, H, W) to H/16, W/16."""
-    widths = (inputs, width, width, width, outputs)
-    layers = [layer for a, b in pairwise(widths) for layer in (conv(a, b, kernel_size), GDN(b))]
-    return nn.Sequential(*layers[:-1])
-
-
-def synthesis(inputs: int, width: int, outputs: int, kernel_size: int = 5) -> nn.Sequential:
-    """``g_s`` of Ballé et al. 2018, the mirror image of `analysis`; (N, inputs, h, w) to 16 h, 16 w."""
-    widths = (inputs, width, width, width, outputs)
-    layers = [layer for a, b in pairwise(widths) for layer in (deconv(a, b, kernel_size), GDN(b, inverse=True))]
-    return nn.Sequential(*layers[:-1])
 
 
 def warp(picture: Tensor, flow: Tensor) -> Tensor:

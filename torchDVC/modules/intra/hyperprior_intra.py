@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchDVC.modules.entropy.streams import Stream
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.hyperprior import Hyperprior
-from torchDVC.modules.layers import analysis, synthesis
+from torchDVC.modules.transforms import PICTURE, analysis, start_as_wavelets, synthesis
 from torchDVC.util.registry import codec_module
 
 
@@ -29,7 +29,8 @@ class HyperpriorIntra(nn.Module):
         super().__init__()
         self.g_a = analysis(3, width, latent, kernel_size)
         self.g_s = synthesis(latent, width, 3, kernel_size)
-        self.hyperprior = Hyperprior(latent, hyper_width, levels)
+        spreads = start_as_wavelets(self.g_a, self.g_s, PICTURE)
+        self.hyperprior = Hyperprior(latent, hyper_width, levels, spreads)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
         y = None if stream.reading else self.g_a(state["frame"] - 0.5)

@@ -17,8 +17,9 @@ from torchDVC.modules.entropy.streams import Stream
 from torchDVC.modules.entropy.tables import GAUSSIAN_SCALES
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.hyperprior import STRIDE
-from torchDVC.modules.layers import analysis, conv, deconv, synthesis
+from torchDVC.modules.layers import conv, deconv
 from torchDVC.modules.lower_bound import lower_bound
+from torchDVC.modules.transforms import PICTURE, analysis, start_as_wavelets, synthesis
 from torchDVC.util.errors import CheckpointError
 from torchDVC.util.registry import codec_module
 
@@ -40,16 +41,15 @@ class ScaleHyperpriorIntra(nn.Module):
         super().__init__()
         self.g_a = analysis(3, width, latent)
         self.g_s = synthesis(latent, width, 3)
-        self.h_a = nn.Sequential(
-            conv(latent, width, 3, stride=1), nn.ReLU(), conv(width, width), nn.ReLU(), conv(width, width)
-        )
-        self.h_s = FixedPoint(
-            deconv(width, width), nn.ReLU(), deconv(width, width), nn.ReLU(),
-            conv(width, latent, 3, stride=1), nn.ReLU(),
-        )  # fmt: skip
+        first, last = conv(latent, width, 3, stride=1), conv(width, latent, 3, stride=1)
+        self.h_a = nn.Sequential(first, nn.ReLU(), conv(width, width), nn.ReLU(), conv(width, width))
+        self.h_s = FixedPoint(deconv(width, width), nn.ReLU(), deconv(width, width), nn.ReLU(), last, nn.ReLU())
         self.entropy_bottleneck = FactorizedPrior(width)
         self.nearest_row = NearestRow()
         self.y_tables = GaussianTables()
+        spreads = torch.tensor(start_as_wavelets(self.g_a, self.g_s, PICTURE))
+        first.weight = nn.Parameter(first.weight / spreads[:, None, None])
+        last.bias = nn.Parameter(spreads)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
         y = None if stream.reading else self.g_a(state["frame"])

@@ -10,7 +10,8 @@ from torchDVC.modules.entropy.streams import Stream
 from torchDVC.modules.factorized_latent import FactorizedLatent
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.hyperprior import Hyperprior
-from torchDVC.modules.layers import analysis, fold, synthesis, unfold, warp
+from torchDVC.modules.layers import fold, unfold, warp
+from torchDVC.modules.transforms import FLOW, analysis, start_as_wavelets, synthesis
 from torchDVC.util.registry import codec_module
 
 
@@ -36,7 +37,8 @@ class FlowHyperprior(nn.Module):
         super().__init__()
         self.g_a = analysis(2, width, latent, kernel_size)
         self.g_s = synthesis(latent, width, 2, kernel_size)
-        self.hyperprior = Hyperprior(latent, hyper_width, levels)
+        spreads = start_as_wavelets(self.g_a, self.g_s, FLOW)
+        self.hyperprior = Hyperprior(latent, hyper_width, levels, spreads)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
         return code_flow(state, stream, self.g_a, self.hyperprior, self.g_s)
@@ -56,6 +58,7 @@ class FlowFactorized(nn.Module):
         super().__init__()
         self.g_a = analysis(2, width, latent, kernel_size)
         self.g_s = synthesis(latent, width, 2, kernel_size)
+        start_as_wavelets(self.g_a, self.g_s, FLOW)
         self.prior = FactorizedLatent(latent)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:

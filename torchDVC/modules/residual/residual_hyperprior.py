@@ -10,7 +10,7 @@ from torchDVC.modules.entropy.streams import Stream
 from torchDVC.modules.factorized_latent import FactorizedLatent
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.hyperprior import Hyperprior
-from torchDVC.modules.layers import analysis, synthesis
+from torchDVC.modules.transforms import RESIDUAL, analysis, start_as_wavelets, synthesis
 from torchDVC.util.registry import codec_module
 
 
@@ -32,7 +32,8 @@ class ResidualHyperprior(nn.Module):
         super().__init__()
         self.g_a = analysis(3, width, latent, kernel_size)
         self.g_s = synthesis(latent, width, 3, kernel_size)
-        self.hyperprior = Hyperprior(latent, hyper_width, levels)
+        spreads = start_as_wavelets(self.g_a, self.g_s, RESIDUAL)
+        self.hyperprior = Hyperprior(latent, hyper_width, levels, spreads)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
         return code_residual(state, stream, self.g_a, self.hyperprior, self.g_s)
@@ -52,6 +53,7 @@ class ResidualFactorized(nn.Module):
         super().__init__()
         self.g_a = analysis(3, width, latent, kernel_size)
         self.g_s = synthesis(latent, width, 3, kernel_size)
+        start_as_wavelets(self.g_a, self.g_s, RESIDUAL)
         self.prior = FactorizedLatent(latent)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
