@@ -34,12 +34,14 @@ class ContainerReader(VideoReader):
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path = path
-        with _reading(path, "cannot be read as video"), av.open(str(path)) as container:
+        with _reading(path, "cannot be read as video"), _open(path) as container:
             if not container.streams.video:
                 raise DataError(f"{path}: holds no video; give a file with a video stream")
             stream = container.streams.video[0]
             context = stream.codec_context
-            full = str(context.pix_fmt).startswith("yuvj") or context.color_range == ColorRange.JPEG
+            if context is None or context.format is None:  # asked for more, PyAV would crash
+                raise DataError(f"{path}: of unknown codec or pixel format, or cut short; make the file again")
+            full = context.format.name.startswith("yuvj") or context.color_range == ColorRange.JPEG
             info = options.info(
                 path,
                 (context.width, context.height),
@@ -53,7 +55,7 @@ class ContainerReader(VideoReader):
     def __iter__(self) -> Iterator[Frame]:
         assert self.info.frames is not None
         count = 0
-        with _reading(self.path, "is damaged or cut short"), av.open(str(self.path)) as container:
+        with _reading(self.path, "is damaged or cut short"), _open(self.path) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             for decoded in container.decode(stream):
@@ -137,6 +139,11 @@ class Mp4Writer(VideoWriter):
     def _release(self) -> None:
         with contextlib.suppress(av.error.FFmpegError):
             self._container.close()
+
+
+def _open(path: Path) -> av.container.InputContainer:
+    """The file for reading; titles and the like that are no UTF-8 are passed over."""
+    return av.open(str(path), metadata_errors="ignore")
 
 
 @contextlib.contextmanager
