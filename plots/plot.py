@@ -206,7 +206,7 @@ def _draw_frames(comparison: Comparison, args: argparse.Namespace) -> Figure:
         raise DataError(f"{args.results[0]}: no frames.csv with the frames of these results")
     rates = sorted(row.rate for row in rows if row.rate)
     points = nearest_points(rows, args.bpp or rates[len(rates) // 2])
-    sequences = group(points, lambda row: row.sequence)
+    sequences = group(points, lambda row: f"{row.dataset} {row.sequence}".strip())
     if len(sequences) > MAXIMUM_COLUMNS:
         raise LCPError(f"{len(sequences)} sequences are too many for one figure; choose with --seqs")
     runs = {name: {row.codec: frames[point_key(row)] for row in own} for name, own in sequences.items()}

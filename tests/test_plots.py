@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -168,3 +169,11 @@ def test_test_processes_are_curves_of_their_own(results, capsys):
     printed = capsys.readouterr().out
     assert "ours (process a)   +0.00 %" in printed and "ours (process b)  +50.00 %" in printed
     assert "NaN" not in printed and "ours (process b)" in (results / "rd.svg").read_text()
+
+
+def test_clips_of_one_name_have_frame_charts_of_their_own(tmp_path):
+    rows = [rd_row(dataset=name, sequence="Races", run_id="r") for name in ("C", "D")]
+    write_rows(tmp_path / "rd.csv", rows)
+    write_rows(tmp_path / "frames.csv", [frame_row(dataset=r.dataset, sequence="Races", lmda=256.0) for r in rows])
+    assert main([str(tmp_path), "--figure", "frames", "--out", str(tmp_path / "f.svg")]) == 0
+    assert {"C Races", "D Races"} <= set(re.findall(r">([^<>]+)</text>", (tmp_path / "f.svg").read_text()))

@@ -6,6 +6,7 @@ import html.parser
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from tests.result_rows import curve_rows, frame_row, rd_row
 from torchDVC.analysis.per_frame import drift, nearest_points
 from torchDVC.analysis.report import main, write_report
 from torchDVC.analysis.report_images import Shown, choose, embed, find_pictures
-from torchDVC.analysis.results import gather, write_rows
+from torchDVC.analysis.results import gather, read_frames, read_rows, write_rows
 from torchDVC.dataset.pictures import write_png
 
 LEFT, RIGHT, END = "\ue012", "\ue014", "\ue010"
@@ -154,7 +155,7 @@ def test_errors_are_one_line(results, capsys, arguments, message):
 
 def test_damaged_files_are_named(tmp_path, capsys):
     write_results(tmp_path)
-    picture = tmp_path / "ours" / "images" / "clip0" / "256" / "00000_recon.png"
+    picture = tmp_path / "ours" / "images" / "procedural" / "clip0" / "main_256" / "00000_recon.png"
     picture.write_bytes(picture.read_bytes()[:100])
     assert main([str(tmp_path), "--frames", "1000"]) == 2
     assert "00000_recon.png: not a readable picture" in capsys.readouterr().err
@@ -168,9 +169,26 @@ def test_pictures_are_found_and_chosen_evenly(results):
     assert len(found) == 2 * 2 * 5  # clips, rates, frames
     chosen = choose(found, 8)
     assert len(chosen) == 8
-    assert {(p.sequence, p.rate) for p in chosen} == {(c, r) for c in CLIPS for r in ("256", "1024")}
+    assert {p.point for p in chosen} == {0, 2, 3, 5}
     assert len(choose(found, 3)) <= 3
     assert sorted(map(id, choose(found, 1000))) == sorted(map(id, found))
+
+
+def test_clips_of_one_name_keep_their_own_pictures(tmp_path):
+    """Of two data sets, and of two test conditions in folders of their own."""
+    for folder, gop_size in (("one", 1), ("two", 2)):
+        rows = [rd_row(dataset=name, sequence="Races", process="main", gop_size=gop_size) for name in ("C", "D")]
+        write_rows(tmp_path / folder / "rd.csv", rows)
+        for row in rows:
+            place = tmp_path / folder / "images" / row.dataset / "Races" / "main_256"
+            place.mkdir(parents=True)
+            for kind in ("source", "recon"):
+                write_png(place / f"00003_{kind}.png", np.full((3, 8, 8), 50 * gop_size, np.uint8))
+    data = data_of(write_report([tmp_path]))
+    labels = [data["points"][picture["point"]] for picture in data["pictures"]]
+    assert [(label["codec"], label["dataset"]) for label in labels] == [
+        (f"ours (gop_size {gop_size})", name) for gop_size in (1, 2) for name in ("C", "D")
+    ]
 
 
 def test_pictures_are_exact_until_they_do_not_fit(tmp_path):
@@ -179,7 +197,7 @@ def test_pictures_are_exact_until_they_do_not_fit(tmp_path):
     for kind in ("source", "recon"):
         files[kind] = tmp_path / f"{kind}.png"
         write_png(files[kind], random.integers(0, 256, (3, 64, 64), dtype=np.uint8))
-    shown = [Shown("c", "D", "s", "256", frame, files) for frame in range(8)]
+    shown = [Shown(0, frame, files) for frame in range(8)]
     whole, words = embed(shown, 10 * MEGABYTE)
     assert (len(whole), words) == (8, "lossless WebP")
     size = sum(len(p) for record in whole for p in record["pictures"].values()) * 3 // 4
@@ -274,13 +292,30 @@ def test_choices_redraw(browser, page):
     assert browser.run("return document.querySelectorAll('#rd-chart .point').length") == 2 * len(RATES)
     browser.choose("#bd-average", "BD-rate of the mean curve")
     assert "BD-rate of the mean curve" in browser.run("return document.getElementById('bd-table').innerText")
-    browser.choose("#pictures-sequence", "clip1")
-    browser.choose("#pictures-rate", "1024")
+    browser.choose("#pictures-clip", "procedural / clip1")
+    browser.choose("#pictures-rate", "lmda 1024")
     browser.choose("#pictures-frame", "3")
     caption = browser.run("return document.getElementById('compare-caption').textContent")
-    assert "procedural / clip1, rate point 1024, frame 3" in caption
+    assert "procedural / clip1, lmda 1024, frame 3" in caption
     assert "motion" in browser.run("return document.getElementById('module-bits').innerText")
     assert browser.run("return document.querySelectorAll('#maps img').length") == 3
+    assert browser.errors() == []
+
+
+def test_every_picture_of_mixed_conditions_can_be_chosen(browser, tmp_path):
+    for gop_size in (1, 2):
+        table = write_results(tmp_path / str(gop_size)) / "ours" / "rd.csv"
+        (tmp_path / str(gop_size) / "x264" / "rd.csv").unlink()
+        write_rows(table, [replace(row, gop_size=gop_size, run_id=f"r{gop_size}") for row in read_rows(table)])
+        frames = table.with_name("frames.csv")
+        bits = [replace(row, run_id=f"r{gop_size}", rates={"intra": 100.0 * gop_size}) for row in read_frames(frames)]
+        write_rows(frames, bits)
+    browser.open(write_report([tmp_path]), *DESKTOP)
+    for gop_size in (1, 2):
+        codec = f"ours (gop_size {gop_size})"
+        browser.choose("#pictures-codec", codec)
+        assert browser.run("return document.getElementById('compare-caption').textContent").startswith(codec)
+        assert f"intra {gop_size}00 bits" in browser.run("return document.getElementById('module-bits').innerText")
     assert browser.errors() == []
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.result_rows import frame_row, rd_row
-from torchDVC.analysis.results import RDRow, frame_means, read_frames, read_rows, write_rows
+from torchDVC.analysis.results import RDRow, frame_means, point_path, read_frames, read_rows, write_rows
 from torchDVC.util.errors import DataError
 
 COLUMNS = (
@@ -66,6 +66,13 @@ def test_rate_is_the_estimate_only_where_no_file_was_written():
     assert rd_row(bpp=0.2, bpp_estimated=0.1).rate == 0.2
     assert rd_row(bpp=None, bpp_estimated=0.1).rate == 0.1
     assert rd_row(bpp=None).rate is None
+
+
+def test_files_of_different_points_have_different_places():
+    point = dict(dataset="D", sequence="s", process="main", lmda=0.0018, quality=None)
+    assert point_path(**point).as_posix() == "D/s/main_0.0018"
+    changes = [{}, {"dataset": "E"}, {"sequence": "t"}, {"process": "b"}, {"lmda": 0.0035}, {"quality": 3.0}]
+    assert len({point_path(**(point | change)) for change in changes}) == len(changes)
 
 
 def test_frame_means_by_type():

@@ -77,11 +77,39 @@ def test_a_point_measured_under_other_conditions_takes_the_place_of_the_old(smal
 
 
 def test_pictures_are_written_unless_told_not_to(tested: SmallModel, small_model: SmallModel) -> None:
-    shown = {path.name for path in (tested.path / "res/images/one/256").iterdir()}
+    shown = {path.name for path in (tested.path / "res/images" / tested.data.name / "one/small_256").iterdir()}
     assert {"00000_source.png", "00000_recon.png", "00001_mc.png", "00001_flow.png", "00002_bits.png"} <= shown
     assert "00000_mc.png" not in shown
     assert small_model.test("res", "--no_image", "--test_seqs", "one") == 0
     assert not (small_model.path / "res/images").exists()
+
+
+def test_clips_of_one_name_and_several_processes_have_files_of_their_own(
+    small_model: SmallModel, clip_folder: Path
+) -> None:
+    sets = [small_model.path / name for name in ("C", "D")]
+    for folder, clip in zip(sets, ("one.y4m", "two.mp4"), strict=True):
+        folder.mkdir()
+        (folder / "Races").with_suffix(Path(clip).suffix).write_bytes((clip_folder / clip).read_bytes())
+    small_model.write("both.cfg", TEST + "\n[process: again]\nimode = i\npmode = emcr\n")
+    assert small_model.test("res", "--write_stream", "--test_datasets", *map(str, sets), cfg="both.cfg") == 0
+    places = {f"{name}/Races/{process}_256" for name in "CD" for process in ("small", "again")}
+    res = small_model.path / "res"
+    assert {str(path.relative_to(res / "streams")) for path in res.rglob("*.lcp")} == {f"{p}.lcp" for p in places}
+    sources = {str(p.parent.relative_to(res / "images")): p.read_bytes() for p in res.rglob("00000_source.png")}
+    assert sources.keys() == places and len(set(sources.values())) == 2
+    for row in rows(small_model):
+        stream = res / "streams" / row.dataset / row.sequence / f"{row.process}_256.lcp"
+        assert row.bpp == 8 * stream.stat().st_size / (96 * 80 * 3)
+
+
+def test_pictures_of_a_replaced_measurement_are_gone(small_model: SmallModel) -> None:
+    assert small_model.test("res", "--test_seqs", "one") == 0
+    folder = small_model.path / "res/images" / small_model.data.name / "one/small_256"
+    assert (folder / "00002_source.png").exists()
+    small_model.write("short.cfg", TEST.replace("frames = 3", "frames = 2"))
+    assert small_model.test("res", "--test_seqs", "one", cfg="short.cfg") == 0
+    assert {path.name[:5] for path in folder.iterdir()} == {"00000", "00001"}
 
 
 def test_sizes_that_are_no_multiple_of_anything(small_model: SmallModel) -> None:

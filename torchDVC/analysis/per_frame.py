@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchDVC.analysis.conditions import group, mean
-from torchDVC.analysis.results import FrameRow, RDRow, read_frames
+from torchDVC.analysis.results import POINT, FrameRow, RDRow, read_frames
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Drift:
 
 def point_key(row: RDRow | FrameRow) -> tuple:
     """What a rate point's row and the rows of its frames have in common."""
-    return row.run_id, row.dataset, row.sequence, row.process, row.lmda, row.quality
+    return row.run_id, *(getattr(row, name) for name in POINT)
 
 
 def frames_by_point(tables: Iterable[Path]) -> dict[tuple, list[FrameRow]]:

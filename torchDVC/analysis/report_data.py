@@ -18,6 +18,7 @@ from torchDVC.analysis.conditions import (
     describe_conditions,
     group,
     label_conditions,
+    label_processes,
     mean,
     mean_curves,
     rate_point,
@@ -44,7 +45,7 @@ def report_data(tables: Sequence[Path], anchor: str = "") -> dict[str, Any]:
         anchor: the codec that BD-rates are against; default: the first of `ANCHORS`, else the first codec.
     """
     own = {table: read_rows(table) for table in tables}
-    rows = [row for of_table in own.values() for row in of_table]
+    rows = label_processes([row for of_table in own.values() for row in of_table])
     if not rows:
         raise DataError(f"{tables[0]}: no results to report")
     notes = []

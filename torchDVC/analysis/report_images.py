@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torchDVC.analysis.results import RDRow, read_rows
+from torchDVC.analysis.conditions import group
+from torchDVC.analysis.results import POINT, RDRow, point_path, read_rows
 from torchDVC.util.errors import DataError
 
 KINDS = ("source", "recon", "mc", "warped", "flow", "bits", "error")
@@ -25,33 +26,24 @@ SAMPLE_MARGIN = 1.5
 
 @dataclass(frozen=True)
 class Shown:
-    """One frame of one rate point, with a file for each kind of picture."""
+    """One frame of one rate point, with a file for each kind of picture; ``point`` is the number of its row."""
 
-    codec: str
-    dataset: str
-    sequence: str
-    rate: str
+    point: int
     frame: int
     files: dict[str, Path]
 
 
 def find_pictures(tables: Iterable[Path]) -> list[Shown]:
-    """All frames with a source and a reconstruction under ``images/<sequence>/<lmda or quality>`` beside each table."""
-    found = []
-    for table in tables:
-        for row in _first_of_sequences(read_rows(table)):
-            for folder in sorted((table.parent / "images" / row.sequence).glob("*/"), key=_by_number):
-                found += list(_frames(row, folder))
-    return found
+    """All frames with a source and a reconstruction below ``images`` beside each table, whose rows count as one."""
+    rows = [(table, row) for table in tables for row in read_rows(table)]
+    return [shown for point, (table, row) in enumerate(rows) for shown in _frames(point, _folder(table, row))]
 
 
 def choose(pictures: Sequence[Shown], most: int) -> list[Shown]:
-    """At most ``most`` of them: of every sequence and rate point as many, spread over its frames."""
-    points: dict[tuple[str, str, str], list[Shown]] = {}
-    for picture in pictures:
-        points.setdefault((picture.codec, picture.sequence, picture.rate), []).append(picture)
+    """At most ``most`` of them: of every rate point as many, spread over its frames."""
+    points = group(pictures, lambda shown: shown.point).values()
     each = max(1, most // max(1, len(points)))
-    chosen = [shown for own in points.values() for shown in _spread(own, each)]
+    chosen = [shown for own in points for shown in _spread(own, each)]
     step = max(1, math.ceil(len(chosen) / most))
     return chosen[::step]
 
@@ -88,28 +80,17 @@ def _spread(own: Sequence[Shown], most: int) -> list[Shown]:
     return [own[len(own) * (2 * i + 1) // (2 * count)] for i in range(count)]
 
 
-def _first_of_sequences(rows: Iterable[RDRow]) -> Iterator[RDRow]:
-    seen = set()
-    for row in rows:
-        if row.sequence not in seen:
-            seen.add(row.sequence)
-            yield row
+def _folder(table: Path, row: RDRow) -> Path:
+    return table.parent / "images" / point_path(**{name: getattr(row, name) for name in POINT})
 
 
-def _by_number(folder: Path) -> tuple[float, str]:
-    try:
-        return float(folder.name), folder.name
-    except ValueError:
-        return math.inf, folder.name
-
-
-def _frames(row: RDRow, folder: Path) -> Iterator[Shown]:
+def _frames(point: int, folder: Path) -> Iterator[Shown]:
     for source in sorted(folder.glob("*_source.png")):
         number = source.name.removesuffix("_source.png")
         files = {kind: folder / f"{number}_{kind}.png" for kind in KINDS}
         files = {kind: file for kind, file in files.items() if file.exists()}
         if number.isdecimal() and "recon" in files:
-            yield Shown(row.codec, row.dataset, row.sequence, folder.name, int(number), files)
+            yield Shown(point, int(number), files)
 
 
 def _webp(file: Path, kind: str, quality: int | None) -> bytes:
@@ -131,5 +112,4 @@ def _webp(file: Path, kind: str, quality: int | None) -> bytes:
 
 def _record(shown: Shown, files: dict[str, bytes]) -> dict[str, Any]:
     pictures = {kind: "data:image/webp;base64," + base64.b64encode(data).decode() for kind, data in files.items()}
-    names = {"codec": shown.codec, "dataset": shown.dataset, "sequence": shown.sequence}
-    return {**names, "rate": shown.rate, "frame": shown.frame, "pictures": pictures}
+    return {"point": shown.point, "frame": shown.frame, "pictures": pictures}

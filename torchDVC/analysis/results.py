@@ -98,6 +98,16 @@ class FrameRow:
     pictures: Mapping[str, float] = field(default_factory=dict)
 
 
+POINT = ("dataset", "sequence", "process", "lmda", "quality")
+"""Columns that tell one rate point of one sequence from another, within a folder of results."""
+
+
+def point_path(*, dataset: str, sequence: str, process: str, lmda: float | None, quality: float | None) -> Path:
+    """Where the files of a rate point stand below ``images`` and ``streams``, such as ``UVG/Beauty/main_256_q3``."""
+    rate = [f"{prefix}{value:g}" for prefix, value in (("", lmda), ("q", quality)) if value is not None]
+    return Path(dataset, sequence, "_".join(filter(None, [process, *rate])))
+
+
 Row = TypeVar("Row", RDRow, FrameRow)
 
 FRAME_MEANS = ("psnr_rgb", "ms_ssim_rgb", "psnr_y", "psnr_u", "psnr_v", "psnr_yuv")

@@ -39,9 +39,9 @@ class RealCoder:
         self.decoder = load_model(path)
         self.decoder.codec.to(device)
 
-    def stream(self, name: str) -> RealStream:
-        """The stream of a sequence."""
-        return RealStream(self, self.folder / "streams" / f"{name}.lcp")
+    def stream(self, name: Path) -> RealStream:
+        """The stream of a sequence, ``<name>.lcp`` below ``streams``."""
+        return RealStream(self, self.folder / "streams" / name.with_name(f"{name.name}.lcp"))
 
 
 class RealStream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,17 @@ from typing import Any
 from torch import Tensor
 
 from torchDVC.analysis import complexity
-from torchDVC.analysis.results import FrameRow, RDRow, frame_means, read_frames, read_rows, write_rows
+from torchDVC.analysis.results import (
+    POINT,
+    FrameRow,
+    RDRow,
+    frame_means,
+    point_path,
+    read_frames,
+    read_rows,
+    write_rows,
+)
+from torchDVC.analysis.tables import text_table
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.dataset.frame import Frame, VideoReader
 from torchDVC.dataset.testing import TestSequence, test_sequences
@@ -32,8 +43,6 @@ from torchDVC.util.run_folder import RunFolder
 
 _log = logging.getLogger(__name__)
 
-POINT = ("dataset", "sequence", "process", "lmda", "quality")
-"""Columns that tell one rate point of one sequence from another, within a folder of results."""
 CONDITIONS = (*POINT, "frames", "intra_period", "gop_size", "codec", "model", "checkpoint", "matrix", "settings")
 """Columns that must be equal for a row of an earlier test to be kept instead of measured again."""
 
@@ -98,7 +107,7 @@ class Tester(Runner):
     def _test(self, sequence: TestSequence, process: Process) -> None:
         reader = sequence.open(frames=self.config.frames, matrix=self.config.matrix)
         count = reader.info.frames
-        identity = {
+        identity: dict[str, Any] = {
             "dataset": sequence.dataset, "sequence": sequence.name, "process": process.name,
             "lmda": self.options.lmda, "quality": float(self.quality) if self.codec.levels > 1 else None,
         }
@@ -108,10 +117,10 @@ class Tester(Runner):
             return
         measurement = Measurement({"run_id": self.run_folder.run_id, **identity}, self.config.ms_ssim)
         if self.config.images and not self.options.no_image:
-            measurement.picture_folder = self.folder / "images" / sequence.name / f"{self.options.lmda:g}"
+            measurement.picture_folder = self.folder / "images" / point_path(**identity)
+            shutil.rmtree(measurement.picture_folder, ignore_errors=True)  # of the measurement that this one replaces
             measurement.shown = chosen_frames(count or 1)
-        name = f"{sequence.name}_{process.name}_{self.options.lmda:g}"
-        stream = self.coder.stream(name) if self.options.write_stream else None
+        stream = self.coder.stream(point_path(**identity)) if self.options.write_stream else None
         measured = self._code(sequence.name, reader, process, measurement, stream)
         self.results.add(self._row(conditions, reader, measurement.rows, measured), measurement.rows)
 
@@ -202,11 +211,13 @@ class Results:
 
     def summary(self) -> str:
         """A line a rate point."""
-        lines = [f"{'sequence':<28}{'lmda':>8}{'bpp':>10}{'PSNR-RGB':>10}{'PSNR-YUV':>10}{'MS-SSIM':>10}"]
-        for r in self.rows:
-            ssim = "" if r.ms_ssim_rgb is None else f"{r.ms_ssim_rgb:.4f}"
-            lines.append(f"{r.sequence:<28}{r.lmda:>8g}{r.rate:>10.4f}{r.psnr_rgb:>10.2f}{r.psnr_yuv:>10.2f}{ssim:>10}")
-        return "\n".join([*lines, f"written to {self.rd}"])
+        header = ["data set", "sequence", "process", "lmda", "bpp", "PSNR-RGB", "PSNR-YUV", "MS-SSIM"]
+        lines = [
+            [r.dataset, r.sequence, r.process, f"{r.lmda:g}", f"{r.rate:.4f}", f"{r.psnr_rgb:.2f}", f"{r.psnr_yuv:.2f}",
+             "" if r.ms_ssim_rgb is None else f"{r.ms_ssim_rgb:.4f}"]
+            for r in self.rows
+        ]  # fmt: skip
+        return text_table(header, lines) + f"written to {self.rd}"
 
 
 def _same_point(a: RDRow | FrameRow, b: RDRow) -> bool:

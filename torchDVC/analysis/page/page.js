@@ -195,12 +195,9 @@ function showFrames() {
   redraws.push(draw);
 }
 
-function showModuleBits(shown) {
-  const holds = (point) => point.codec === shown.codec || point.codec.startsWith(`${shown.codec} (`);
-  const point = data.points.find((one) => one.frames && holds(one) && clipOf(one) === clipOf(shown)
-    && one.name.split(/[ ,]+/).includes(shown.rate));
-  const index = point ? point.frames.index.indexOf(shown.frame) : -1;
-  const found = index < 0 ? [] : Object.entries(point.frames.rates).map(([label, bits]) => [label, bits[index]]);
+function showModuleBits({ frames, frame }) {
+  const index = frames ? frames.index.indexOf(frame) : -1;
+  const found = index < 0 ? [] : Object.entries(frames.rates).map(([label, bits]) => [label, bits[index]]);
   const total = found.reduce((sum, [, bits]) => sum + bits, 0);
   const parts = found.filter(([, bits]) => bits > 0);
   if (!total) return byId("module-bits").replaceChildren();
@@ -210,7 +207,7 @@ function showModuleBits(shown) {
   const bar = parts.map(([label, bits], i) => element("div", { style: width(bits) + fill(i), title: label }));
   const words = parts.flatMap(([label, bits], i) => [element("span", { class: "swatch", style: fill(i) }),
     `${label} ${number(bits, 0)} bits (${Math.round((100 * bits) / total)} %)`]);
-  const quality = `frame ${shown.frame} (${point.frames.type[index]}), ${number(point.frames.psnr[index], 2)} dB:`;
+  const quality = `frame ${frame} (${frames.type[index]}), ${number(frames.psnr[index], 2)} dB:`;
   byId("module-bits").replaceChildren(element("div", { class: "stack" }, ...bar), element("p", {}, quality, ...words));
 }
 
@@ -219,7 +216,7 @@ function showPicture(shown) {
   const recon = byId("compare-recon");
   recon.onload = () => { byId("compare").style.maxWidth = `${Math.min(WIDEST, LARGEST_ZOOM * recon.naturalWidth)}px`; };
   recon.src = shown.pictures.recon;
-  const where = `${shown.codec}, ${clipOf(shown)}, rate point ${shown.rate}, frame ${shown.frame}`;
+  const where = `${shown.codec}, ${clipOf(shown)}, ${shown.name}, frame ${shown.frame}`;
   byId("compare-caption").textContent = `${where}: source left, reconstruction right of the border, which can be dragged or`
     + ` moved with the arrow keys. Stored as ${data.storage}.`;
   const compared = ["source", "recon"];
@@ -234,17 +231,17 @@ function showPicture(shown) {
 function showPictures() {
   byId("pictures").hidden = !data.pictures.length;
   if (!data.pictures.length) return;
-  const levels = ["codec", "sequence", "rate", "frame"];
-  const selects = levels.map((level) => element("select", { id: `pictures-${level}` }));
-  byId("pictures-controls").append(...selects.map((select, i) => element("label", {}, `${levels[i]} `, select)));
+  const levels = { codec: (one) => one.codec, clip: clipOf, rate: (one) => one.name, frame: (one) => String(one.frame) };
+  const selects = Object.keys(levels).map((level) => element("select", { id: `pictures-${level}` }));
+  byId("pictures-controls").append(...selects.map((select, i) => element("label", {}, `${Object.keys(levels)[i]} `, select)));
   const draw = () => {
-    let left = data.pictures;
-    levels.forEach((level, i) => {
-      const values = unique(left.map((one) => String(one[level])));
+    let left = data.pictures.map((one) => ({ ...data.points[one.point], ...one }));
+    Object.values(levels).forEach((of, i) => {
+      const values = unique(left.map(of));
       const kept = values.includes(selects[i].value) ? selects[i].value : values[0];
       options(selects[i], values.map((value) => [value, value]));
       selects[i].value = kept;
-      left = left.filter((one) => String(one[level]) === kept);
+      left = left.filter((one) => of(one) === kept);
     });
     showPicture(left[0]);
   };
