@@ -19,6 +19,7 @@ model_params:
   num_features: 8
   num_hyperpriors: 6
 """
+LEVEL = 6
 INTRA = "model_architecture: ScaleHyperpriorIntra\nmodel_params: {width: 6, latent: 8}\n"
 PHASE: dict[str, Any] = {
     "batch_size": 1,
@@ -64,7 +65,7 @@ class DVCFolder:
         return [
             "--MENet", estimator, "--motion_coder_conf", "./config/DVC_motion.yml",
             "--residual_coder_conf", "./config/DVC_inter.yml", "--intra_coder_conf", "config/intra.yml",
-            "--quality_level", "6", "-n", "0", *flags,
+            "--quality_level", str(LEVEL), "-n", "0", *flags,
         ]  # fmt: skip
 
     def run(self, *flags: str, estimator: str = "SPy") -> int:
@@ -80,10 +81,12 @@ class DVCFolder:
         return self.run(*quick, *flags, estimator=estimator)
 
     def checkpoint(self, run: str, name: str = "last") -> dict[str, Any]:
-        """What a checkpoint of a run holds."""
+        """What a checkpoint of a codec's run, or of another run, holds."""
         from torchDVC.util import checkpoints
 
-        state: dict[str, Any] = checkpoints.load(self.path / "log" / run / "checkpoints" / f"{name}.safetensors")
+        folders = (self.path / "log" / folder for folder in (f"{run}_q{LEVEL}", run))
+        folder = next(folder for folder in folders if folder.exists())
+        state: dict[str, Any] = checkpoints.load(folder / "checkpoints" / f"{name}.safetensors")
         return state
 
 

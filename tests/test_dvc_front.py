@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.dvc_workspace import FULL_GOP, PHASE, DVCFolder, make_dvc_folder
+from torchDVC.analysis.conditions import curves
 from torchDVC.analysis.results import read_frames, read_rows
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.testing import SEQUENCES
@@ -56,9 +57,9 @@ def stages(translation: Translation) -> tuple[Stage, ...]:
 def test_the_train_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CHECKOUT / "DVC")
     options, translation = translate(TRAIN.split())
-    assert (options.num_workers, options.gpus, options.name, options.test) == (4, 1, "DVC", False)
+    assert (options.num_workers, options.gpus, options.name, options.test) == (4, 1, "DVC_q6", False)
     engine = train_options(options, 1, "cpu", None, "key")
-    assert engine.lmda == pytest.approx(255**2 * 0.0483) and engine.folder == Path("log/DVC")
+    assert engine.lmda == pytest.approx(255**2 * 0.0483) and engine.folder == Path("log/DVC_q6")
     assert [(spec.code, spec.type.name) for spec in translation.model.modules] == [
         ("i", "ScaleHyperpriorIntra"), ("e", "SPyNet"), ("m", "FlowHyperprior"), ("c", "Refinement"),
         ("r", "ResidualHyperprior"),
@@ -338,19 +339,19 @@ def moments(state: dict[str, Any]) -> dict[str, int]:
 def test_checkpoints_by_key_and_epoch(dvc: DVCFolder, capfd: pytest.CaptureFixture[str]) -> None:
     dvc.phases({"two": 2}, two={**PHASE, "steps": 1})
     assert dvc.train("--experiment_name", "run") == 0
-    said = re.search(r"experiment key (\w{32}), in log/run", capfd.readouterr().out)
+    said = re.search(r"experiment key (\w{32}), in log/run_q6", capfd.readouterr().out)
     assert said is not None
-    for key in ("run", "log/run", said[1]):
+    for key in ("run", "run_q6", "log/run_q6", said[1]):
         name = f"from_{len(key)}"
         restored = ("--restore", "load", "--restore_exp_key", key, "--restore_exp_epoch", "1", "--end_epoch", "1")
         assert dvc.train("--experiment_name", name, *restored, "--seed", "0") == 0
-    a, b, c = (dvc.checkpoint(name)["model"] for name in ("from_3", "from_7", "from_32"))
-    assert all(torch.equal(a[k], b[k]) and torch.equal(a[k], c[k]) for k in a)
+    first, *others = (dvc.checkpoint(f"from_{length}")["model"] for length in (3, 6, 10, 32))
+    assert all(torch.equal(first[name], other[name]) for other in others for name in first)
     capfd.readouterr()
-    assert dvc.train("--restore", "load", "--restore_exp_key", "runn") == 2
-    assert capfd.readouterr().err == "--restore_exp_key runn: no such run in log; did you mean 'run'?\n"
+    assert dvc.train("--restore", "load", "--restore_exp_key", "runn_q6") == 2
+    assert capfd.readouterr().err == "--restore_exp_key runn_q6: no such run in log; did you mean 'run_q6'?\n"
     assert dvc.train("--restore", "load", "--restore_exp_key", "run", "--restore_exp_epoch", "7") == 2
-    assert capfd.readouterr().err.endswith("no such checkpoint in log/run/checkpoints; it has 1 to 2\n")
+    assert capfd.readouterr().err.endswith("no such checkpoint in log/run_q6/checkpoints; it has 1 to 2\n")
 
 
 def test_a_resumed_run_ends_as_one_that_was_not_interrupted(dvc: DVCFolder) -> None:
@@ -430,6 +431,20 @@ def test_a_test_reports_each_sequence(dvc: DVCFolder, capfd: pytest.CaptureFixtu
     assert "motion_hyper_rate" in capfd.readouterr().out
 
 
+def test_quality_levels_are_one_curve(dvc: DVCFolder) -> None:
+    """Trained and tested with commands that differ in the level alone, none in another's way."""
+    dvc.phases({"two": 1}, two={**PHASE, "steps": 1})
+    for level in ("3", "6"):
+        assert dvc.train("--quality_level", level) == 0
+        assert dvc.run("--quality_level", level, "--restore", "load", "--test") == 0
+    rows = read_rows(dvc.path / "results" / "DVC" / "rd.csv")
+    assert [(row.codec, row.lmda) for row in rows] == [("DVC", 65025 * 0.0067), ("DVC", 65025 * 0.0483)]
+    assert rows[0].checkpoint != rows[1].checkpoint
+    assert [(dvc.path / "results" / "DVC" / level / "summary.csv").is_file() for level in ("q3", "q6")] == [True, True]
+    (curve,) = curves(rows, "psnr_rgb")
+    assert len(curve.rates) == 2
+
+
 # --- the commands, as they stand
 
 
@@ -458,4 +473,4 @@ def test_the_commands_verbatim(dvc: DVCFolder) -> None:
     assert [row.sequence for row in rows] == list(SEQUENCES["UVG"])
     state = dvc.checkpoint("DVC", "epoch_0001")
     assert state["conditions"]["--lmda"] == str(255**2 * 0.0483)
-    assert checkpoints.newest(dvc.path / "log" / "DVC" / "checkpoints").is_file()
+    assert checkpoints.newest(dvc.path / "log" / "DVC_q6" / "checkpoints").is_file()

@@ -72,7 +72,8 @@ def _restored(options: DVCOptions) -> tuple[Path | None, Path | None]:
 
     if options.restore == "none":
         return None, None
-    run = find_run(options.restore_exp_key or str(options.save_dir or options.name))
+    own = options.save_dir if options.restore == "resume" else None
+    run = find_run(options.restore_exp_key or str(own or options.codec), options.quality_level)
     return run, checkpoint(run, options.restore_exp_epoch)
 
 

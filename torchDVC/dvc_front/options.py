@@ -13,6 +13,7 @@ from torchDVC.util.values import Unexpected, choice, whole, words
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)
 """λ of quality levels 1 to 8, those of compressai's zoo: the loss is R + 255² λ D, with D on [0, 1]."""
 
+NAME = "DVC"
 NO_WEIGHTS = "none"
 
 _CODEC = "the codec"
@@ -34,6 +35,11 @@ def _weights(text: str) -> Path | str:
         return _existing_file(text)
     except Unexpected:
         raise Unexpected(f"a file that exists, or {NO_WEIGHTS}") from None
+
+
+def level_name(codec: str, level: int) -> str:
+    """The name of a codec's quality level."""
+    return f"{codec}_q{level}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +78,7 @@ class DVCOptions:
         group=_RESTORE, metavar="{none,load,resume}", default="none",
     )  # fmt: skip
     restore_exp_key: str | None = flag(
-        words, "that run: its experiment key, its name, or its folder (default: --experiment_name)",
+        words, "that run: its experiment key, its name, or its folder (default: that of --experiment_name)",
         group=_RESTORE, metavar="KEY", default=None,
     )  # fmt: skip
     restore_exp_epoch: int | None = flag(
@@ -108,9 +114,14 @@ class DVCOptions:
         return 255**2 * LAMBDAS[self.quality_level - 1]
 
     @property
+    def codec(self) -> str:
+        """What the codec is called, and the curve of its quality levels: ``--experiment_name``, or ``DVC``."""
+        return self.experiment_name or NAME
+
+    @property
     def name(self) -> str:
-        """The run's name: ``--experiment_name``, or ``DVC_q<level>``."""
-        return self.experiment_name or f"DVC_q{self.quality_level}"
+        """The name of the run that trains the quality level."""
+        return level_name(self.codec, self.quality_level)
 
     def problems(self) -> Iterator[str]:
         """What is wrong with combinations of flags."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from torchDVC.dvc_front.options import level_name
 from torchDVC.util.errors import CheckpointError, nearest
 
 CHECKPOINTS = "checkpoints"
@@ -20,12 +21,14 @@ def log_folder() -> Path:
     return Path(os.environ.get("LOG") or "log")
 
 
-def find_run(key: str) -> Path:
+def find_run(key: str, level: int) -> Path:
     """The folder of a run, given by its folder, its name, its experiment key or its run id.
+
+    The name of an experiment stands for its run of a quality level.
 
     Raises `CheckpointError` naming the nearest run where there is none.
     """
-    for folder in (Path(key).expanduser(), log_folder() / key):
+    for folder in (Path(key).expanduser(), log_folder() / level_name(key, level), log_folder() / key):
         if (folder / CHECKPOINTS).is_dir():
             return folder
     runs = sorted(folder.parent for folder in log_folder().glob(f"*/{CHECKPOINTS}"))

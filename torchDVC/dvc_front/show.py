@@ -31,11 +31,13 @@ def shown(options: DVCOptions, translation: Translation) -> str:
 
 
 def _commands(options: DVCOptions, translation: Translation) -> Iterator[str]:
-    common = f"--lmda {options.lmda!r} --model_config {MODEL_FILE} --experiment_name {options.name}"
+    common = f"--lmda {options.lmda!r} --model_config {MODEL_FILE}"
     if translation.train is not None:
-        yield f"python trainer.py {common} --run_config {TRAIN_FILE} --per_keep 1 --seed {options.seed}"
+        trained = f"--experiment_name {options.name} --run_config {TRAIN_FILE} --per_keep 1 --seed {options.seed}"
+        yield f"python trainer.py {common} {trained}"
     restored = "--restore load --checkpoint CHECKPOINT"
-    yield f"python tester.py {common} --run_config {TEST_FILE} --intra_period {options.gop} --gop_size 1 {restored}"
+    tested = f"--experiment_name {options.codec} --run_config {TEST_FILE} --intra_period {options.gop} --gop_size 1"
+    yield f"python tester.py {common} {tested} {restored}"
 
 
 def _csv(model: ModelConfig) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from torchDVC.dvc_front.coders import compensator, estimator, read_coder, zoo_intra
-from torchDVC.dvc_front.options import DVCOptions, parse
+from torchDVC.dvc_front.options import NAME, DVCOptions, parse
 from torchDVC.dvc_front.phases import MODES, read_phases
 from torchDVC.util.command_line import TestOptions, TrainOptions
 from torchDVC.util.configuration import ModelConfig, Process, TestConfig, TrainConfig
@@ -19,7 +19,6 @@ from torchDVC.util.errors import ConfigError
 from torchDVC.util.registry import scan
 from torchDVC.util.report import Report, Where
 
-NAME = "DVC"
 MODEL_FILE, TRAIN_FILE, TEST_FILE = f"{NAME}.csv", "train.cfg", "test.cfg"
 """What the files would be called that say the same to ``trainer.py`` and ``tester.py``."""
 
@@ -116,8 +115,8 @@ def train_options(options: DVCOptions, gpus: int, device: str, checkpoint: Path 
 
 
 def test_options(options: DVCOptions, gpus: int, device: str, checkpoint: Path | None) -> TestOptions:
-    """The options of the engine's tester."""
-    given = _shared(options, TestOptions) | {"experiment_name": options.name}
+    """The options of the engine's tester; what it measures at any quality level is a point of the codec's curve."""
+    given = _shared(options, TestOptions) | {"experiment_name": options.codec}
     return TestOptions(
         **given, model_config=MODEL_FILE, run_config=TEST_FILE, lmda=options.lmda, gpu=gpus, device=device,
         checkpoint=checkpoint, intra_period=options.gop, gop_size=1,
