@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from torchDVC.util.command_line import RunOptions
+from torchDVC.util.files import in_the_way
 from torchDVC.util.flags import argument, flag, parse_flags, same_flag, switch_flag
 from torchDVC.util.values import Unexpected, choice, whole, words
 
@@ -37,6 +38,19 @@ def _fps(text: str) -> Fraction:
     if not 0 < value <= 1000:
         raise Unexpected("frames a second, such as 25 or 30000/1001")
     return value.limit_denominator(10**6)
+
+
+def _output_problems(shown: str, output: Path, *read: Path | str | None, suffix: str = "") -> Iterator[str]:
+    """What is wrong with what a command is to write. It must not replace the files that are ``read``."""
+    if suffix and output.suffix.lower() != suffix:
+        yield f"{shown} '{output}'; expected a name that ends with {suffix}"
+    elif output.suffix and (what := in_the_way(output)):
+        yield f"{shown} '{output}' is {what}; expected the name of a file"
+    elif not output.suffix and (output.name in ("", "..") or (output.exists() and not output.is_dir())):
+        yield f"{shown} '{output}'; expected a name with a suffix, or without one that of a folder for pictures"
+    for path in read:
+        if path is not None and output.exists() and Path(path).exists() and output.samefile(path):
+            yield f"{shown} '{output}' is {path}, which is read; expected another name"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +85,7 @@ class ExportOptions(SourceOptions):
         """What is wrong with combinations of flags."""
         if self.model_config is None:
             yield "--model_config is missing; expected a model csv"
-        if self.out.suffix != ".safetensors":
-            yield f"--out '{self.out}'; expected a name that ends with .safetensors"
+        yield from _output_problems("--out", self.out, self.checkpoint, suffix=".safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +129,7 @@ class EncodeOptions(SourceOptions):
 
     def problems(self) -> Iterator[str]:
         """What is wrong with combinations of flags."""
+        yield from _output_problems("OUTPUT", self.output, self.input, self.model, self.checkpoint, suffix=".lcp")
         if (self.model is None) == (self.model_config is None):
             yield "expected either --model or --model_config (with --checkpoint)"
         if self.gop_size > 128:
@@ -135,6 +149,10 @@ class DecodeOptions:
     )
     conceal: bool = switch_flag("go on after damage at the next intact I frame", group=_VIDEO)
     device: str = same_flag(RunOptions, "device")
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with combinations of flags."""
+        yield from _output_problems("OUTPUT", self.output, self.input, self.model)
 
 
 @dataclass(frozen=True, kw_only=True)
