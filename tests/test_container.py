@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+import zlib
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.util.container import ContainerReader, IntraEntry, write_container
-from torchDVC.util.container_format import HEADER_BYTES, HEADER_FIELDS, SYNC, Header, varint
+from torchDVC.util.container_format import HEADER_BYTES, HEADER_FIELDS, SYNC, Header, checksum, varint
 from torchDVC.util.errors import BitstreamError
 
 HEADER = Header(176, 144, None, Fraction(30000, 1001), "bt709", "limited", 8, 4, 5, bytes(range(16)))
@@ -238,7 +239,7 @@ FLAWS = {
     "the header is cut off": lambda d: d[:30],
     "packet 21: 3 bytes follow the end": lambda d: d + b"abc",
     "packet 21: damaged (wrong footer)": lambda d: d[:-1] + b"X",
-    "packet 19: the header names 19 frames only": lambda d: replace(HEADER, frames=19).to_bytes() + d[HEADER_BYTES:],
+    "packet 17: the header names 19 frames only": lambda d: replace(HEADER, frames=19).to_bytes() + d[HEADER_BYTES:],
     "packet 21: the packets end here; the header names 30 frames": lambda d: (
         replace(HEADER, frames=30).to_bytes() + d[HEADER_BYTES:]
     ),
@@ -283,6 +284,37 @@ def test_concealment_goes_on_at_the_next_intra_frame(path, lost):
     following = [i for i in range(lost + 1, 21) if order[i].type == "I"]
     assert frames == order[:lost] + (order[following[0] :] if following else [])
     assert [str(r) for r in reports] == [f"{path}: packet {lost}: damaged (wrong checksum)"]
+
+
+def intra_packet(coding_index: int, display_index: int, advance: int) -> bytes:
+    """An I packet with a sound checksum, of a hierarchical stream."""
+    fields = bytes([0xA0]) + SYNC + varint(coding_index) + varint(display_index) + bytes([advance]) + varint(0)
+    return fields + checksum(zlib.crc32(fields), coding_index)
+
+
+@pytest.mark.parametrize(
+    ("frames", "stated", "taken"),
+    [
+        (21, (17, 20, 4), True),
+        (21, (17, 19, 4), False),
+        (21, (17, 21, 4), False),
+        (21, (17, 2**31 - 2, 4), False),
+        (21, (21, 24, 4), False),
+        (21, (19, 20, 4), False),
+        (None, (17, 19, 4), False),
+        (None, (2**31 - 5, 2**31 - 2, 4), True),
+        (None, (2**31 - 5, 2**31 - 1, 4), False),
+    ],
+)
+def test_concealment_takes_no_intra_packet_that_lies_about_its_place(path, frames, stated, taken):
+    header, whole = replace(HEADER, frames=frames), write(path)
+    with ContainerReader(path) as reader:
+        sizes = [packet.size for packet in reader.packets()]
+    begun = header.to_bytes() + whole[HEADER_BYTES : HEADER_BYTES + sum(sizes[:5])]
+    path.write_bytes(begun + b"X" + intra_packet(*stated))
+    with ContainerReader(path) as reader:
+        found = [packet.frame for packet in reader.packets(conceal=lambda error: None)]
+    assert found == CodingStructure(8, 4).order(5) + ([CodedFrame(stated[1])] if taken else [])
 
 
 def test_concealment_in_an_unfinished_file(path):

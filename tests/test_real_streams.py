@@ -9,7 +9,7 @@ import torch
 
 from tests.lively_models import clip, lively_model, read_stream, small, write_stream
 from torchDVC.coding.streams import header_of
-from torchDVC.coding_structure import CodingStructure
+from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.dataset.frame import VideoInfo
 from torchDVC.models.model_file import Model, load_model, save_model
 from torchDVC.models.sequence import code_sequence, in_display_order
@@ -148,6 +148,12 @@ def test_display_order_passes_over_lost_frames(lost: tuple[int, ...]) -> None:
     items = [(frame, frame.index) for frame in order if frame.index not in lost]
     shown = list(in_display_order(items))
     assert shown == [(i, i) for i in range(14) if i not in lost]
+
+
+def test_display_order_does_not_step_through_what_is_lost() -> None:
+    last = 2**31 - 1
+    items = [(CodedFrame(0), "a"), (CodedFrame(last - 1), "b"), (CodedFrame(last, (last - 1,)), "c")]
+    assert list(in_display_order(items)) == [(0, "a"), (last - 1, "b"), (last, "c")]
 
 
 def test_display_order_waits_for_two_gops_at_most() -> None:

@@ -166,10 +166,9 @@ def in_display_order(items: Iterable[tuple[CodedFrame, Item]]) -> Iterator[tuple
         waiting[frame.index] = item
         if frame.type != "B":
             certain, anchor = anchor, frame.index
-        while due in waiting or due <= certain:
-            if due in waiting:
-                yield due, waiting.pop(due)
-            due += 1
+        while waiting and (first := min(waiting)) <= max(due, certain):
+            yield first, waiting.pop(first)
+            due = first + 1
     yield from sorted(waiting.items())
 
 

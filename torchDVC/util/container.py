@@ -151,6 +151,7 @@ class ContainerReader:
     """Reads a file packet by packet; a context manager that closes it.
 
     path: the file. ``header`` is what it says about itself; ``header.frames`` is None if its encoder was interrupted.
+    ``size`` is its bytes, ``taken`` those of the header and of the packets that `packets` gave so far.
     Raises BitstreamError if it is not an intact header of a version that this program reads.
     """
 
@@ -163,6 +164,7 @@ class ContainerReader:
             self._file.close()
             raise BitstreamError(f"{self.path}: {error}") from error
         self.size = os.fstat(self._file.fileno()).st_size
+        self.taken = HEADER_BYTES
 
     def __enter__(self) -> ContainerReader:
         return self
@@ -201,6 +203,7 @@ class ContainerReader:
             if packet is None:
                 return
             offset += packet.size
+            self.taken += packet.size
             yield packet
 
     def intra_index(self) -> tuple[IntraEntry, ...]:
@@ -263,21 +266,22 @@ class ContainerReader:
                 raise source.error("not an I packet")
             return position
         own = Position(self.header.gop_size, stated[0], stated[1] - advance)
-        if position and (own.coding_index, own.anchor) != (position.coding_index, position.anchor):
+        expected = position or replace(own, anchor=own.coding_index - 1)
+        if (own.coding_index, own.anchor) != (expected.coding_index, expected.anchor):
             raise source.error(f"out of place (it holds frame {stated[1]} as packet {stated[0]})")
-        return position or own
+        return expected
 
     def _read_payload(
         self, source: Input, quality: int, position: Position, kind: str, advance: int
     ) -> tuple[Packet, Position]:
         """The rest of a frame's packet."""
         number = position.coding_index
-        if self.header.frames is not None and number >= self.header.frames:
-            raise source.error(f"the header names {self.header.frames} frames only")
         try:
             frame, after = position.take(kind, advance)
         except ValueError as error:
             raise source.error(error) from error
+        if self.header.frames is not None and max(number, frame.index) >= self.header.frames:
+            raise source.error(f"the header names {self.header.frames} frames only")
         payload = source.take(source.varint("payload length", self.header.max_payload))
         source.check(number)
         return Packet(number, frame, quality, payload, source.taken), after
@@ -317,7 +321,7 @@ class ContainerReader:
         for mark in self._marks(offset + 1):
             with contextlib.suppress(BitstreamError):  # not a packet, or a damaged one: look on
                 packet, after = self._read(mark - 1, None)
-                if packet and (position is None or position.precedes(packet.coding_index, packet.frame.index)):
+                if packet and (position is None or position.precedes(packet.coding_index)):
                     return packet, after, mark - 1
             effort -= self._file.tell() - mark
             if effort < 0:

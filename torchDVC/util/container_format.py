@@ -158,7 +158,8 @@ def _check_pixels(width: int, height: int) -> None:
 class Position:
     """Where in the coding order a packet stands, and so which frame it may hold.
 
-    coding_index: packets before this one; anchor: display index of the last I or P frame, -1 before the first.
+    coding_index: packets before this one; anchor: display index of the last I or P frame, -1 before the first. Between
+    GOPs all frames up to the anchor were coded, so the coding index is the one after it.
     pending: the B frames that this GOP still lacks, in coding order.
     """
 
@@ -191,9 +192,9 @@ class Position:
             raise ValueError(f"impossible GOP: frame {end} after frame {self.anchor}")
         return gop
 
-    def precedes(self, coding_index: int, display_index: int) -> bool:
-        """Whether a packet with these indexes can come here or later."""
-        return coding_index >= self.coding_index and display_index > self.anchor
+    def precedes(self, coding_index: int) -> bool:
+        """Whether a GOP whose first packet has this index can come here or later."""
+        return coding_index > self.anchor
 
 
 def varint(value: int) -> bytes:
