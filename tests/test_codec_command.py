@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterable
+from dataclasses import replace
+from fractions import Fraction
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -19,10 +23,13 @@ from tests.lively_models import lively
 from tests.small_model import SmallModel
 from torchDVC.analysis.results import read_rows
 from torchDVC.codec import main
+from torchDVC.coding import playback
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.video import Frame, VideoInfo, open_video, open_writer
 from torchDVC.util import checkpoints
 from torchDVC.util.container import ContainerReader
+from torchDVC.util.container_format import HEADER_BYTES, Header
+from torchDVC.util.errors import BitstreamError
 
 
 @pytest.fixture(autouse=True)
@@ -115,10 +122,77 @@ def test_concealment_says_what_was_lost(
     assert "packet 1: damaged" in refused(capsys, "decode", coded, tmp_path / "b.y4m")
     assert not list(tmp_path.glob("*b.y4m"))
     run("decode", coded, tmp_path / "b.y4m", "--conceal")
-    assert "lost frames: 1-3" in caplog.text
-    whole, concealed = pictures(tmp_path / "whole.y4m"), pictures(tmp_path / "b.y4m")
-    for index, shown in enumerate((0, 0, 0, 0, 4, 5, 6)):
-        np.testing.assert_array_equal(concealed[index], whole[shown])
+    assert caplog.messages == [f"{coded}: packet 1: damaged (wrong checksum)", f"{coded}: lost frames: 1-3"]
+    assert shown(tmp_path / "b.y4m", tmp_path / "whole.y4m") == [0, 0, 0, 0, 4, 5, 6]
+
+
+def shown(path: Path, whole: Path) -> list[int]:
+    """Which picture of a whole clip each one of another is."""
+    originals = [picture.tobytes() for picture in pictures(whole)]
+    return [originals.index(picture.tobytes()) for picture in pictures(path)]
+
+
+def edited(coded: Path, target: Path, *, frames: int | None = 0, damaged: Iterable[int] = (), keep: int = -1) -> None:
+    """A copy of a stream with other frames in its header, damaged packets, or the first few packets only."""
+    with ContainerReader(coded) as reader:
+        header, sizes = reader.header, [packet.size for packet in reader.packets()]
+    data = bytearray(coded.read_bytes())
+    data[:HEADER_BYTES] = (header if frames == 0 else replace(header, frames=frames)).to_bytes()
+    for number in damaged:
+        data[HEADER_BYTES + sum(sizes[: number + 1]) - 1] ^= 4
+    target.write_bytes(data if keep < 0 else data[: HEADER_BYTES + sum(sizes[:keep])])
+
+
+def test_every_lost_frame_is_named_and_replaced(
+    sources: list[str], clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    whole, coded, bad = tmp_path / "whole.y4m", tmp_path / "a.lcp", tmp_path / "bad.lcp"
+    run("encode", clip_folder / "one.y4m", coded, *sources, "--intra_period", 5)
+    run("decode", coded, whole)
+    edited(coded, bad, damaged=(0, 7, 11))
+    run("decode", bad, tmp_path / "b.y4m", "--conceal")
+    assert caplog.messages[-1] == f"{bad}: lost frames: 0-4, 7-9, 11"
+    assert shown(tmp_path / "b.y4m", whole) == [5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 10, 10]
+    monkeypatch.setattr(playback, "MOST_FILLED", 6)
+    run("decode", bad, tmp_path / "b.y4m", "--conceal")
+    assert caplog.messages[-2:] == [
+        f"{bad}: lost frames: 0-4, 7-9, 11",
+        f"{bad}: only 6 of 9 lost frames are replaced; later ones come too early",
+    ]
+    assert shown(tmp_path / "b.y4m", whole) == [5, 5, 5, 5, 5, 5, 6, 6, 10]
+
+
+def test_unfinished_streams_are_shown_up_to_the_first_gap(
+    sources: list[str], clip_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, coded, cut = tmp_path / "whole.y4m", tmp_path / "a.lcp", tmp_path / "cut.lcp"
+    run("encode", clip_folder / "one.y4m", coded, *sources, "--frames", 9, "--gop_size", 8)
+    run("decode", coded, whole)
+    assert not caplog.messages
+    edited(coded, cut, frames=None, keep=3)
+    unfinished = f"{cut}: unfinished, as its encoder was interrupted; no frame from"
+    run("decode", cut, tmp_path / "b.y4m")
+    assert caplog.messages == [f"{unfinished} 1 on is shown"]
+    assert shown(tmp_path / "b.y4m", whole) == [0]
+    run("decode", cut, tmp_path / "b.y4m", "--conceal")
+    assert caplog.messages[1:] == [f"{unfinished} 9 on is shown", f"{cut}: lost frames: 1-3, 5-7"]
+    assert shown(tmp_path / "b.y4m", whole) == [0, 0, 0, 0, 4, 4, 4, 4, 8]
+
+
+def test_errors_are_not_kept(tmp_path: Path) -> None:
+    """Each holds on to the tensors of its frame."""
+    header = Header(8, 8, None, Fraction(25), "bt709", "limited", 0, 1, 0, bytes(16))
+    with open_writer(tmp_path / "a.y4m", VideoInfo(8, 8, source="a.lcp")) as writer:
+        shown = playback.Playback(writer, header)
+        errors = [BitstreamError(f"packet {i}") for i in range(3)]
+        kept = [weakref.ref(error) for error in errors]
+        for error in errors:
+            shown.note(error)
+        del error, errors
+        shown.show(0, np.zeros((3, 8, 8), np.uint8))
+    assert [ref() for ref in kept] == [None] * 3
+    assert list(shown.remarks())[0] == "packet 0"
 
 
 @pytest.mark.slow
@@ -189,6 +263,40 @@ def test_problems_are_one_line_each(
     assert "a.lcp" in refused(capsys, "decode", out, tmp_path / "b.y4m")
     assert "not an .lcp file" in refused(capsys, "info", clip)
     assert not out.exists()
+
+
+OUTPUTS = {
+    "'dir.lcp' is a folder; expected the name of a file": ("encode", "clip.y4m", "dir.lcp"),
+    "'pipe.lcp' is a device, pipe or socket": ("encode", "clip.y4m", "pipe.lcp"),
+    "'.'; expected a name that ends with .lcp": ("encode", "clip.y4m", "."),
+    "'clip.y4m'; expected a name that ends with .lcp": ("encode", "clip.y4m", "clip.y4m"),
+    "'clip.lcp' is clip.lcp, which is read; expected another name": ("encode", "clip.lcp", "clip.lcp"),
+    "'link.lcp' is clip.lcp, which is read": ("encode", "clip.lcp", "link.lcp"),
+    "'m.safetensors' is m.safetensors, which is read": (
+        "export", "--model_config", "m.csv", "--checkpoint", "m.safetensors", "--out", "m.safetensors",
+    ),
+    "'clip.y4m' is clip.y4m, which is read": ("decode", "clip.y4m", "clip.y4m"),
+    "'dir.lcp' is a folder": ("decode", "clip.lcp", "dir.lcp"),
+    "'..'; expected a name with a suffix, or without one that of a folder": ("decode", "clip.lcp", ".."),
+    "'plain'; expected a name with a suffix, or without one that of a folder": ("decode", "clip.lcp", "plain"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "arguments"), OUTPUTS.items(), ids=OUTPUTS.keys())
+def test_outputs_that_would_destroy_something_are_refused(
+    message: str, arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for name in ("clip.y4m", "clip.lcp", "m.safetensors", "plain"):
+        Path(name).write_text("precious")
+    Path("dir.lcp").mkdir()
+    os.mkfifo("pipe.lcp")
+    Path("link.lcp").symlink_to("clip.lcp")
+    before = {path.name: path.lstat() for path in tmp_path.iterdir()}
+    model = ("--model", "m.safetensors") if arguments[0] == "encode" else ()
+    assert message in refused(capsys, *arguments, *model)
+    assert {path.name: path.lstat() for path in tmp_path.iterdir()} == before
 
 
 def test_help_needs_no_pytorch() -> None:

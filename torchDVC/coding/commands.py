@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+import numpy as np
 
 from torchDVC.coding.export import export_model
 from torchDVC.coding.inspection import Inspection
 from torchDVC.coding.options import DecodeOptions, EncodeOptions, ExportOptions, InfoOptions, Options
+from torchDVC.coding.playback import Playback
 from torchDVC.coding.streams import header_of, read_frames, write_frames
-from torchDVC.coding_structure import CodingStructure
-from torchDVC.dataset.video import Frame, VideoInfo, VideoWriter, open_video, open_writer
+from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.dataset.video import VideoInfo, open_video, open_writer
 from torchDVC.models import model_store
 from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import Model, save_model
@@ -23,9 +26,6 @@ from torchDVC.util.errors import BitstreamError, CheckpointError, DataError
 from torchDVC.util.progress import Progress
 
 _log = logging.getLogger(__name__)
-
-LONGEST_GAP = 1000
-"""At most so many lost frames in a row are replaced by the picture before them."""
 
 
 def run(options: Options) -> None:
@@ -83,17 +83,19 @@ def decode(options: DecodeOptions) -> None:
         info = VideoInfo(
             header.width, header.height, header.frames, header.fps, header.matrix, header.range, str(options.input)
         )
-        damage: list[BitstreamError] = []
-        pictures = read_frames(model, reader, damage.append if options.conceal else None)
         with open_writer(options.output, info) as writer:
+            playback = Playback(writer, header)
+            pictures = read_frames(model, reader, playback.note if options.conceal else None)
             with Progress(header.frames, options.input.name, unit="frame") as bar:
-                lost = _show(pictures, writer, header, bar)
+                for index, rgb in in_display_order(_decoded(pictures, reader, bar)):
+                    if index > playback.due and not options.conceal:  # the last GOP of an unfinished stream
+                        break
+                    playback.show(index, rgb)
+            playback.end()
             if not writer.written:
-                why = damage[0] if damage else f"{options.input}: it is empty"
-                raise BitstreamError(f"no frame can be decoded: {why}")
-    if damage:
-        _log.warning("%s", damage[0])
-        _log.warning("%s: lost frames: %s", options.input, _ranges(lost) or "none")
+                raise BitstreamError(f"no frame can be decoded: {playback.damage or f'{options.input}: it is empty'}")
+    for remark in playback.remarks():
+        _log.warning("%s", remark)
     print(f"{options.output}: {writer.written} frames, model {model}")
 
 
@@ -122,22 +124,14 @@ def _model_of(header: Header, given: str | None) -> Model:
     return model_store.find(header.model.hex()) if given is None else model_store.open_model(given)
 
 
-def _show(pictures: Iterable[CodedPicture], writer: VideoWriter, header: Header, bar: Progress) -> list[int]:
-    """Write pictures in display order; lost ones repeat the one before them. Returns the indexes of those lost."""
-    pace, due = _Pace(), 0
-    lost: list[int] = []
-    before: Frame | None = None
-    decoded = ((picture.frame, to_rgb(picture.state["recon"])) for picture in pictures)
-    for index, rgb in in_display_order(decoded):
-        frame = Frame(rgb=rgb, matrix=header.matrix, value_range=header.range)
-        gap = range(due, index)[:LONGEST_GAP]
-        lost += gap
-        for _ in gap:
-            writer.write(before or frame)
-        writer.write(frame)
-        before, due = frame, index + 1
-        bar.update(len(gap) + 1, pace=pace.of(writer.written))
-    return [*lost, *range(due, header.frames or due)[:LONGEST_GAP]]
+def _decoded(
+    pictures: Iterable[CodedPicture], reader: ContainerReader, bar: Progress
+) -> Iterator[tuple[CodedFrame, np.ndarray]]:
+    """The pixels of pictures, with the progress of decoding them."""
+    pace = _Pace()
+    for count, picture in enumerate(pictures, 1):
+        yield picture.frame, to_rgb(picture.state["recon"])
+        bar.update(rate=_rate(reader.taken, reader.header, count), pace=pace.of(count))
 
 
 class _Pace:
@@ -153,10 +147,3 @@ class _Pace:
 
 def _rate(size: int, header: Header, frames: int) -> str:
     return f"{8 * size / (header.width * header.height * frames):.4f} bpp"
-
-
-def _ranges(indexes: list[int]) -> str:
-    """``3-7, 12``."""
-    starts = [i for i in indexes if i - 1 not in indexes]
-    ends = [i for i in indexes if i + 1 not in indexes]
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
