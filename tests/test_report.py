@@ -113,14 +113,41 @@ def test_long_clips_and_many_pictures_stay_small(tmp_path, monkeypatch):
     assert len(json.dumps(data)) < 250_000 and 0 < len(data["pictures"]) < 20
     point = next(p for p in data["points"] if p["codec"] == "long")
     assert len(point["frames"]["index"]) == 200 and point["frames"]["drift"] == pytest.approx(-0.01)
-    assert "first 200 frames" in data["notes"][-1]
+    assert "first 200 frames; drift is over all" in data["notes"][0]
+    assert data["notes"][1] == f"There is room for the pictures of {len(data['pictures'])} of the 20 frames chosen."
+
+
+@pytest.mark.parametrize(
+    ("largest", "charted", "note"), [(24_000, 50, "first 50 frames, so that"), (9_000, 0, "left out")]
+)
+def test_frames_are_charted_as_far_as_they_fit(tmp_path, monkeypatch, largest, charted, note):
+    rows = [rd_row(lmda=float(i), bpp=0.1 * i, psnr_rgb=30.0 + i, run_id="r", frames=150) for i in range(1, 9)]
+    frames = [frame_row(lmda=row.lmda, frame=i, psnr_rgb=33.1 + i / 97) for row in rows for i in range(150)]
+    write_rows(tmp_path / "rd.csv", rows)
+    write_rows(tmp_path / "frames.csv", frames)
+    monkeypatch.setattr("torchDVC.analysis.report.LARGEST", largest)
+    data = data_of(write_report([tmp_path]))
+    assert len(json.dumps(data)) < largest and note in data["notes"][0]
+    assert {len(p["frames"]["index"]) if p["frames"] else 0 for p in data["points"]} == {charted}
+
+
+def test_more_rate_points_than_a_page_holds_are_refused(tmp_path, monkeypatch, capsys):
+    write_rows(tmp_path / "rd.csv", [rd_row(lmda=float(i), settings="x" * 100) for i in range(1, 40)])
+    monkeypatch.setattr("torchDVC.analysis.report.LARGEST", 2_000)
+    assert main([str(tmp_path)]) == 2
+    assert "39 rate points are too many for a page" in capsys.readouterr().err and not list(tmp_path.glob("*.html"))
+
+
+def test_parameters_are_counted_exactly(tmp_path):
+    write_rows(tmp_path / "rd.csv", curve_rows("ours", {0.1: 30.0, 0.2: 33.0}, parameters=11382832, kmac_decode=40.25))
+    assert data_of(write_report([tmp_path]))["complexity"][0]["parameters"] == 11382832
 
 
 def test_markup_in_names_stays_text(tmp_path):
     write_rows(tmp_path / "rd.csv", [rd_row(codec="</script><b>", settings="<!--")])
-    page = write_report([tmp_path], title="a < b & c")
+    page = write_report([tmp_path], title="a < b & c /*data*/")
     assert data_of(page)["points"][0]["codec"] == "</script><b>"
-    assert "<h1>a &lt; b &amp; c</h1>" in page.read_text()
+    assert "<h1>a &lt; b &amp; c /*data*/</h1>" in page.read_text()
 
 
 def test_mixed_conditions_and_estimates_are_noted(tmp_path):
@@ -149,6 +176,24 @@ def test_means_that_cannot_be_made_are_noted(tmp_path):
 )
 def test_errors_are_one_line(results, capsys, arguments, message):
     assert main([str(results), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", b"[1, 2]", "run.json: not the record of a run"),
+        ("run.json", b'{"git": "abc"}', "run.json: not the record of a run"),
+        ("run.json", b"\xff", "run.json: not JSON"),
+        ("complexity.csv", b"module,parameters\nm\xff,1\n", "complexity.csv: not a csv file"),
+        ("complexity.csv", b"module,parameters\nm\n", "complexity.csv:2: 1 values; expected 2"),
+    ],
+)
+def test_damaged_companions_are_named(tmp_path, capsys, name, content, message):
+    write_rows(tmp_path / "rd.csv", [rd_row()])
+    (tmp_path / name).write_bytes(content)
+    assert main([str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
 

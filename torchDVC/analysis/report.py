@@ -5,13 +5,15 @@ The page holds its data, pictures, styles and script; it needs no server and no 
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torchDVC.analysis.report_data import report_data, to_json
+from torchDVC.analysis.report_images import choose, embed, find_pictures
 from torchDVC.analysis.results import gather
-from torchDVC.util.errors import run_command
+from torchDVC.util.errors import DataError, run_command
 from torchDVC.util.files import write_text
 
 PAGE = Path(__file__).with_name("page")
@@ -47,14 +49,12 @@ def write_report(
 
 def render(data: dict[str, Any], title: str) -> str:
     """The page as html, with everything it needs inside it."""
-    # Within a script element only "</" and "<!--" would be taken for markup.
-    text = json.dumps({**data, "title": title}, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    files = {"style": "page.css", "script": "page.js", "charts": "charts.js"}
+    parts = {name: (PAGE / file).read_text(encoding="utf-8") for name, file in files.items()}
+    parts["title"] = title.replace("&", "&amp;").replace("<", "&lt;")
+    parts["data"] = to_json({**data, "title": title})
     page = (PAGE / "page.html").read_text(encoding="utf-8")
-    parts = {"style": "page.css", "script": "page.js", "charts": "charts.js"}
-    for name, file in parts.items():
-        page = page.replace(f"/*{name}*/", (PAGE / file).read_text(encoding="utf-8"))
-    escaped = title.replace("&", "&amp;").replace("<", "&lt;")
-    return page.replace("<!--title-->", escaped).replace("/*data*/", text)
+    return re.sub(r"/\*(\w+)\*/|<!--(\w+)-->", lambda mark: parts[mark[1] or mark[2]], page)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,16 +77,14 @@ def _run(argv: Sequence[str] | None) -> None:
 
 
 def _data(tables: Sequence[Path], anchor: str, frames: int) -> dict[str, Any]:
-    from torchDVC.analysis.report_data import report_data
-    from torchDVC.analysis.report_images import choose, embed, find_pictures
-
-    data = report_data(tables, anchor)
-    room = LARGEST - len(json.dumps(data))
-    pictures: list[dict[str, Any]] = []
-    storage = ""
-    if frames > 0 and room > 0:
-        chosen = choose(find_pictures(tables), frames)
-        pictures, storage = embed(chosen, room * 3 // 4)  # text in base 64 is a third larger
+    data = report_data(tables, anchor, LARGEST // 2)
+    room = LARGEST - len(to_json(data))
+    if room < 0:
+        raise DataError(f"{len(data['points'])} rate points are too many for a page; report fewer folders at a time")
+    chosen = choose(find_pictures(tables), frames) if frames > 0 else []
+    pictures, storage = embed(chosen, room * 3 // 4)  # text in base 64 is a third larger
+    if len(pictures) < len(chosen):
+        data["notes"].append(f"There is room for the pictures of {len(pictures)} of the {len(chosen)} frames chosen.")
     return {**data, "pictures": pictures, "storage": storage, "captions": _captions() if pictures else {}}
 
 

@@ -30,19 +30,20 @@ from torchDVC.util.errors import DataError, LCPError, nearest
 ANCHORS = ("x264", "x265", "svtav1", "vp9")
 """What BD-rates are against unless told: the first of these that was measured."""
 
-FRAMES_CHARTED = 200
-"""Most frames of a rate point whose values stand in the page, which has to stay small."""
+FRAMES_CHARTED = (200, 100, 50, 25, 0)
+"""Most frames of a rate point whose values stand in the page: the first of these numbers with which it stays small."""
 
 COSTS = ("parameters", "kmac_encode", "kmac_decode", "encode_fps", "decode_fps")
 PROVENANCE = ("run_id", "start", "command", "folder", "seed", "device", "machine", "python")
 
 
-def report_data(tables: Sequence[Path], anchor: str = "") -> dict[str, Any]:
+def report_data(tables: Sequence[Path], anchor: str, room: int) -> dict[str, Any]:
     """Everything but the pictures, as values that JSON can hold.
 
     Args:
         tables: ``rd.csv`` files; ``frames.csv``, ``run.json`` and ``complexity.csv`` are read where they stand beside.
-        anchor: the codec that BD-rates are against; default: the first of `ANCHORS`, else the first codec.
+        anchor: the codec that BD-rates are against; empty: the first of `ANCHORS`, else the first codec.
+        room: bytes that the rate points may take in the page; their frames are left out as far as needed.
     """
     own = {table: read_rows(table) for table in tables}
     rows = label_processes([row for of_table in own.values() for row in of_table])
@@ -57,9 +58,6 @@ def report_data(tables: Sequence[Path], anchor: str = "") -> dict[str, Any]:
     estimated = sorted({row.codec for row in rows if row.bpp is None and row.bpp_estimated is not None})
     if estimated:
         notes.append(f"Rates of {', '.join(estimated)} are estimates: no stream was written.")
-    frames = frames_by_point(tables)
-    if any(len(of_point) > FRAMES_CHARTED for of_point in frames.values()):
-        notes.append(f"The charts by frame show the first {FRAMES_CHARTED} frames; drift is over all.")
     metrics = [metric for metric in METRICS if any(getattr(row, metric) is not None for row in rows)]
     means = {metric: _mean_curves(rows, metric, notes) for metric in metrics}
     chosen = _anchor(anchor, rows)
@@ -69,7 +67,7 @@ def report_data(tables: Sequence[Path], anchor: str = "") -> dict[str, Any]:
         "metrics": {metric: METRICS[metric] for metric in metrics},
         "anchor": chosen,
         "minimumOverlap": MINIMUM_OVERLAP,
-        "points": [_point(row, metrics, frames.get(point_key(row), [])) for row in rows],
+        "points": _points(rows, metrics, frames_by_point(tables), room, notes),
         "means": {metric: [_curve(curve) for curve in of_metric] for metric, of_metric in means.items()},
         "bd": _bd_rates({metric: curves(rows, metric) for metric in metrics}, means, chosen),
         "complexity": _complexity(rows),
@@ -98,8 +96,29 @@ def _mean_curves(rows: Sequence[RDRow], metric: str, notes: list[str]) -> list[C
     return found
 
 
-def _point(row: RDRow, metrics: Sequence[str], frames: Sequence[FrameRow]) -> dict[str, Any]:
-    """A rate point; ``frames`` has a list for each value, with an entry a frame."""
+def to_json(values: Any) -> str:
+    """Values as they stand in the page, all in ASCII."""
+    return json.dumps(values, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")  # no markup in a script
+
+
+def _points(
+    rows: Sequence[RDRow], metrics: Sequence[str], frames: Mapping[tuple, list[FrameRow]], room: int, notes: list[str]
+) -> list[dict[str, Any]]:
+    """The rate points with as many frames as there is ``room`` for; a note where some are left out."""
+    own = [frames.get(point_key(row), []) for row in rows]
+    for charted in FRAMES_CHARTED:
+        charts = [_frames(of_point, charted) if of_point and charted else None for of_point in own]
+        points = [_point(row, metrics) | {"frames": chart} for row, chart in zip(rows, charts, strict=True)]
+        if not charted or len(to_json(points)) <= room:
+            break
+    if any(len(of_point) > charted for of_point in own):
+        why = "" if charted == FRAMES_CHARTED[0] else ", so that the page stays small"
+        shown = f"show the first {charted} frames{why}; drift is over all" if charted else f"are left out{why}"
+        notes.append(f"The charts by frame {shown}.")
+    return points
+
+
+def _point(row: RDRow, metrics: Sequence[str]) -> dict[str, Any]:
     values = {metric: _short(getattr(row, metric)) for metric in metrics}
     costs = {name: _short(getattr(row, name)) for name in ("encode_fps", "decode_fps")}
     names = {"codec": row.codec, "dataset": row.dataset, "sequence": row.sequence, "name": rate_point(row)}
@@ -110,12 +129,13 @@ def _point(row: RDRow, metrics: Sequence[str], frames: Sequence[FrameRow]) -> di
         "settings": row.settings,
     }
     sizes["estimated"] = row.bpp is None
-    return {**names, **sizes, **values, **costs, "frames": _frames(frames) if frames else None}
+    return {**names, **sizes, **values, **costs}
 
 
-def _frames(rows: Sequence[FrameRow]) -> dict[str, Any]:
+def _frames(rows: Sequence[FrameRow], most: int) -> dict[str, Any]:
+    """The first frames of a rate point: a list for each value, with an entry a frame."""
     found = drift(rows)
-    rows = sorted(rows, key=lambda row: row.frame)[:FRAMES_CHARTED]
+    rows = sorted(rows, key=lambda row: row.frame)[:most]
     labels = list(dict.fromkeys(label for row in rows for label in row.rates))
     return {
         "index": [row.frame for row in rows],
@@ -174,8 +194,7 @@ def _modules(tables: Mapping[Path, Sequence[RDRow]]) -> list[dict[str, Any]]:
         path = table.with_name("complexity.csv")
         if not path.exists() or not rows:
             continue
-        with open(path, newline="", encoding="utf-8") as file:
-            header, *lines = list(csv.reader(file)) or [[]]
+        header, *lines = _cells(path)
         cells = {"codec": rows[0].codec, "header": header, "lines": lines}
         same = next((one for one in found if all(one[key] == value for key, value in cells.items())), None)
         if same:
@@ -183,6 +202,22 @@ def _modules(tables: Mapping[Path, Sequence[RDRow]]) -> list[dict[str, Any]]:
         else:
             found.append({**cells, "folders": [table.parent.name]})
     return found
+
+
+def _cells(path: Path) -> list[list[str]]:
+    """Header and lines of a csv file of any columns."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            header = next(reader, [])
+            cells = [header]
+            for line in filter(None, reader):
+                if len(line) != len(header):
+                    raise DataError(f"{path}:{reader.line_num}: {len(line)} values; expected {len(header)}")
+                cells.append(line)
+            return cells
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a csv file ({error})") from None
 
 
 def _provenance(table: Path) -> dict[str, Any] | None:
@@ -194,7 +229,9 @@ def _provenance(table: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         raise DataError(f"{path}: not JSON; expected the record of a run") from None
-    git = record.get("git") or {}
+    git = (record.get("git") or {}) if isinstance(record, dict) else None
+    if not isinstance(git, dict):
+        raise DataError(f"{path}: not the record of a run; expected its facts by name, those of git among them")
     changed = " with uncommitted changes" if git.get("diff") or git.get("status") else ""
     facts = {name: _words(record[name]) for name in PROVENANCE if record.get(name) not in (None, "")}
     facts |= {"commit": f"{git['commit']}{changed}"} if git.get("commit") else {}
@@ -213,5 +250,7 @@ def _words(value: Any) -> str:
 
 
 def _short(value: float | None) -> float | None:
-    """Six significant digits, which no chart or table of the page needs more of."""
-    return None if value is None else float(f"{value:.6g}")
+    """Whole numbers as they are, others with six significant digits, which the page needs no more of."""
+    if value is None or value == round(value):
+        return value if value is None else round(value)
+    return float(f"{value:.6g}")
