@@ -27,7 +27,7 @@ from torchDVC.dvc_front.translation import Translation, train_options, translate
 from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra
 from torchDVC.util import checkpoints
 from torchDVC.util.configuration import Stage, load_run
-from torchDVC.util.errors import ConfigError, DataError
+from torchDVC.util.errors import DataError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CODEC = ("--MENet SPy --motion_coder_conf ./config/DVC_motion.yml --residual_coder_conf ./config/DVC_inter.yml")
@@ -140,6 +140,15 @@ def test_factorized_coders_and_other_types(dvc: DVCFolder) -> None:
     assert translation.model.by_code("r").args == {"width": 6, "levels": 2}
 
 
+def test_parameters_may_be_empty_and_share_a_value(dvc: DVCFolder) -> None:
+    dvc.write("config/DVC_motion.yml", "model_architecture: FlowHyperprior\nmodel_params:\n")
+    dvc.write("config/DVC_inter.yml", "model_architecture: GoogleHyperPrior\n"
+              "model_params: {num_filters: &n 6, num_features: *n}")  # fmt: skip
+    _, translation = translate(dvc.flags("--test"))
+    assert translation.model.by_code("m").args == {}
+    assert translation.model.by_code("r").args == {"width": 6, "latent": 6}
+
+
 @pytest.mark.parametrize(("random", "rate"), [(True, 0.5), (False, 0.0)])
 def test_random_pairs_are_of_either_direction(
     dvc: DVCFolder, random: bool, rate: float, monkeypatch: pytest.MonkeyPatch
@@ -154,112 +163,6 @@ def test_random_pairs_are_of_either_direction(
     dvc.phases({"two": 1}, two={**PHASE, "strategy": {"stage": "2frames", "random": random}})
     assert dvc.train("--experiment_name", "run") == 2
     assert (asked["frames"], asked["reverse_rate"]) == (2, rate)
-
-
-# --- errors
-
-
-def problems(flags: list[str]) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        translate(flags)
-    return list(caught.value.problems)
-
-
-@pytest.mark.parametrize(
-    ("changed", "expected"),
-    [
-        ({"strategy": {"stage": "fullgob"}}, "stage = fullgob; expected 2frames or fullgop; did you mean 'fullgop'?"),
-        ({"strategy": {"stage": "2frames", "randon": True}}, "unknown key 'randon' in strategy; did you mean 'rando"),
-        ({"strategy": {"stage": "fullgop", "max_num_Pframe": 0}}, "max_num_Pframe = 0; expected a whole number of at"),
-        ({"mode": "residuals"}, "mode = residuals; expected motion or residual; did you mean 'residual'?"),
-        ({"frozen_modules": ["Motoin"]}, "frozen_modules has 'Motoin'; did you mean 'Motion'?"),
-        ({"frozen_modules": "ME"}, "frozen_modules = ME; expected a list of I, ME, Motion, MC, Residual"),
-        ({"frozen_modules": ["I", "ME", "Motion", "MC", "Residual"]}, "phase 'two' freezes every module that mode"),
-        ({"loss_on": {"R": "ratte", "D": "None"}}, "loss_on R has 'ratte', an unknown term; did you mean 'rate'?"),
-        ({"loss_on": {"R": "rate", "D": "0.5*m_rate"}}, "loss_on D has 'm_rate', an unknown term; known: distortion,"),
-        ({"loss_on": {"R": "rate", "D": "x*y"}}, "D = x*y; expected terms such as distortion/0.5*mc_distortion, or"),
-        ({"loss_on": {"R": "rate"}}, "loss_on has no 'D'; expected it"),
-        ({"loss_on": {"R": "None", "D": "None"}}, "loss.R and loss.D are both None; expected at least one term"),
-        ({"mode": "motion"}, "loss_on D has 'distortion', which mode 'motion' does not give; did you mean 'mc_disto"),
-        ({"lr": {"default": 1, "MC ": 2}}, "unknown key 'MC ' in lr; did you mean 'MC'?"),
-        ({"lr": -1}, "lr = -1; expected a number of at least 0"),
-        ({"batch_size": "many"}, "batch_size = many; expected a whole number of at least 1"),
-        ({"bach_size": 2}, "unknown key 'bach_size' in phase 'two'; did you mean 'batch_size'?"),
-        ({"patch_size": 3}, "patch_size = 3; expected a whole number of at least 16"),
-    ],
-)
-def test_one_line_says_what_is_wrong_with_a_phase(dvc: DVCFolder, changed: dict[str, Any], expected: str) -> None:
-    dvc.phases({"two": 1}, two={**PHASE, **changed})
-    (problem,) = problems(dvc.flags("--train_conf", "train_cfg/train.json"))
-    where, _, what = problem.partition(": ")
-    assert re.fullmatch(r"train_cfg/train\.json:\d+", where) and what.startswith(expected)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ("GoogleHyperPrior", "GoogleHyperPior", "config/DVC_motion.yml:1: unknown model_architecture "
-         "'GoogleHyperPior'; did you mean 'GoogleHyperPrior'?"),
-        ("num_filters", "num_filter", "config/DVC_motion.yml:6: unknown key 'num_filter' in model_params of "
-         "GoogleHyperPrior; did you mean 'num_filters'?"),
-        ("num_filters: 6", "num_filters: six", "config/DVC_motion.yml:6: num_filters = six; expected a whole number"),
-        ("in_channels: 2", "in_channels: 3", "config/DVC_motion.yml:3: in_channels = 3; expected 2, which is what the"),
-        ("model_params:", "model_parms:", "config/DVC_motion.yml:2: unknown key 'model_parms' in the file; did you"),
-        ("kernel_size: 3", "kernel_size: [3", "config/DVC_motion.yml:6: cannot be read: "),
-        ("kernel_size: 3", "in_channels: 3", "config/DVC_motion.yml:5: 'in_channels' again; expected it once, it"),
-    ],
-)  # fmt: skip
-def test_one_line_says_what_is_wrong_with_a_coder(dvc: DVCFolder, old: str, new: str, expected: str) -> None:
-    text = (dvc.path / "config/DVC_motion.yml").read_text()
-    dvc.write("config/DVC_motion.yml", text.replace(old, new, 1))
-    (problem,) = problems(dvc.flags("--test"))
-    assert problem.startswith(expected)
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        (["--quality_level", "9"], "--quality_level '9'; expected a whole number from 1 to 8"),
-        (["--gopp", "3"], "unknown flag '--gopp'; did you mean '--gop'?"),
-        (["--restore_exp_key", "x"], "--restore_exp_key has no use without --restore; expected --restore load"),
-        (["--restore", "resume"], "--restore resume is for training; expected none or load with --test"),
-        (["--intra_weights", "nowhere"], "--intra_weights 'nowhere'; expected a file that exists, or none"),
-        (["--MENet", "SPi"], "--MENet: 'SPi'; did you mean 'SPy'?"),
-    ],
-)
-def test_one_line_says_what_is_wrong_with_a_flag(dvc: DVCFolder, flags: list[str], expected: str) -> None:
-    assert problems(dvc.flags("--test", *flags)) == [expected]
-
-
-def test_phases_must_be_there_and_grow(dvc: DVCFolder) -> None:
-    dvc.phases({"two": 3, "tree": 2}, two=PHASE, three=PHASE)
-    found = problems(dvc.flags("--train_conf", "train_cfg/train.json"))
-    assert [problem.partition(": ")[2] for problem in found] == [
-        "phase 'tree' has no section; did you mean 'three'?",
-        "phase 'tree' ends with epoch 2; expected a whole number of at least 4",
-        "unknown key 'three' in the file; did you mean 'tree'?",
-    ]
-
-
-def test_all_problems_at_once_before_pytorch(dvc: DVCFolder) -> None:
-    """Of flags and of every file, in one go, without a traceback; PyTorch is not waited for."""
-    dvc.coder("DVC_motion", 3)
-    dvc.coder("DVC_inter", 3, "GoogleHyperPior")
-    dvc.phases({"two": 1, "gop": 2}, two={**PHASE, "mode": "both"}, gop={**FULL_GOP, "frozen_modules": ["X"]})
-    code = (
-        "import sys; from torchDVC.dvc_front.main import main; code = main(sys.argv[1:]); "
-        "sys.exit(code if 'torch' not in sys.modules else 9)"
-    )
-    flags = dvc.flags("--train_conf", "train_cfg/train.json", "--quality_level", "0", estimator="SPi")
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    finished = subprocess.run(
-        [sys.executable, "-c", code, *flags], capture_output=True, text=True, env=environment, check=False
-    )
-    lines = finished.stderr.splitlines()
-    places = ("--quality_level", "config/DVC_motion.yml:3", "config/DVC_motion.yml:4", "config/DVC_inter.yml:1",
-              "--MENet", "train_cfg/train.json:", "train_cfg/train.json:")  # fmt: skip
-    assert finished.returncode == 2 and finished.stdout == ""
-    assert [line.startswith(place) for line, place in zip(lines, places, strict=True)] == [True] * len(places)
 
 
 # --- training

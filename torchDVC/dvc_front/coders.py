@@ -108,11 +108,19 @@ def read_coder(path: Path, role: str, types: Types, report: Report) -> ModuleSpe
         report.add(table.place("model_architecture"), f"unknown model_architecture '{name}'{nearest(name, known)}")
         return None
     if architecture is None:
-        values, places = params.plain(), {key: item.where for key, item in params.value.items()}
-        arguments = check_arguments(values, places, params.where, types[name], report)
-        return _spec(role, types[name], arguments, str(table.place("model_architecture")))
-    arguments = _translated(name, architecture, role, params, report)
-    return _spec(role, types[architecture.types[role]], arguments, str(table.place("model_architecture")))
+        module_type, arguments = types[name], _arguments(types[name], params, report)
+    else:
+        module_type, arguments = types[architecture.types[role]], _translated(name, architecture, role, params, report)
+    return _spec(role, module_type, arguments, str(table.place("model_architecture")))
+
+
+def _arguments(module_type: ModuleType, params: Item, report: Report) -> dict[str, Any]:
+    """The parameters as the arguments of a module type that they are."""
+    names = [parameter.name for parameter in module_type.parameters]
+    items = TableReader(params, f"model_params of {module_type.name}", names, report).items
+    values = {key: item.plain() for key, item in items.items() if key in names}
+    places = {key: item.where for key, item in items.items()}
+    return check_arguments(values, places, params.where, module_type, report)
 
 
 def _translated(name: str, architecture: Architecture, role: str, params: Item, report: Report) -> dict[str, Any]:
@@ -122,7 +130,7 @@ def _translated(name: str, architecture: Architecture, role: str, params: Item, 
     for key in architecture.channels:
         item = table.items.get(key)
         if item is not None and item.value != channels:
-            report.add(item.where, f"{key} = {item.text()}; expected {channels}, which is what the {role} coder codes")
+            report.add(item.where, f"{key} = {item.shown()}; expected {channels}, which is what the {role} coder codes")
     given = {new: table.take(old, whole(1)) for old, new in architecture.arguments.items()}
     return {new: value for new, value in given.items() if value is not None}
 

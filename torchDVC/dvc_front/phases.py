@@ -83,7 +83,7 @@ def _ends(tree: Item, report: Report) -> Iterator[tuple[str, int]]:
         try:
             end = whole(before + 1)(item.text())
         except Unexpected as error:
-            report.add(item.where, f"phase '{name}' ends with epoch {item.text()}; expected {error}")
+            report.add(item.where, f"phase '{name}' ends with epoch {item.shown()}; expected {error}")
             end = before + 1
         yield name, end
         before = end

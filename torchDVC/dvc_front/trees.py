@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,13 @@ from torchDVC.util.configuration.text_files import read_text
 from torchDVC.util.errors import nearest
 from torchDVC.util.report import Report, Where
 from torchDVC.util.values import Reader, Unexpected
+
+DEEPEST = 20
+MOST_DIGITS = 50
+_TAG = "tag:yaml.org,2002:"
+_CONSTRUCTED = ("null", "bool", "int", "float")
+_KINDS = (*_CONSTRUCTED, "str", "timestamp", "merge", "value", "map", "seq")
+"""What YAML takes a value for by itself."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,11 @@ class Item:
         """The value as a file would show it."""
         return self.value if isinstance(self.value, str) else json.dumps(self.plain(), ensure_ascii=False)
 
+    def shown(self) -> str:
+        """The value in a message, not all of it where it is long."""
+        text = self.text()
+        return text if len(text) <= 60 else text[:59] + "…"
+
 
 Table = Mapping[str, Item]
 
@@ -42,15 +55,13 @@ def read_tree(path: Path, report: Report) -> Item | None:
         return None
     try:
         if path.suffix == ".json":
-            json.loads(text)
-        root = _compose(text.replace("\t", " ") if path.suffix == ".json" else text)
+            _check_json(text)
+            text = text.replace("\t", " ")
+        root = _compose(text)
+        found = _item(root, path, report) if root is not None else None
     except _SyntaxProblem as problem:
-        report.add(Where(path, problem.line), f"cannot be read: {problem}")
+        report.add(Where(path, problem.line), str(problem))
         return None
-    except json.JSONDecodeError as error:
-        report.add(Where(path, error.lineno), f"not JSON: {error.msg} (column {error.colno})")
-        return None
-    found = _item(root, path, report) if root is not None else None
     if found is None or not isinstance(found.value, Mapping):
         report.add(Where(path, 1), "holds no keys and values")
         return None
@@ -63,49 +74,83 @@ class _SyntaxProblem(Exception):
         self.line = line
 
 
+def _check_json(text: str) -> None:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _SyntaxProblem(f"not JSON: {error.msg} (column {error.colno})", error.lineno) from None
+    except (ValueError, RecursionError):
+        pass  # a number of too many digits, or nesting too deep: JSON all the same, and noted with its line elsewhere
+
+
 def _compose(text: str) -> Any:
     import yaml
 
     try:
+        _check_nesting(text)
         return yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or str(error).partition("\n")[0]
-        raise _SyntaxProblem(what, mark.line + 1 if mark else 0) from None
+        raise _SyntaxProblem(f"cannot be read: {what}", mark.line + 1 if mark else 0) from None
+
+
+def _check_nesting(text: str) -> None:
+    """Only plain values may be repeated by an alias: more might never end."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        line = event.start_mark.line + 1
+        opens = isinstance(event, yaml.CollectionStartEvent)
+        depth += opens - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise _SyntaxProblem(f"nested more than {DEEPEST} deep; expected less", line)
+        if opens and event.anchor:
+            raise _SyntaxProblem(f"&{event.anchor} names keys and values, or a list; expected a plain value", line)
 
 
 def _item(node: Any, path: Path, report: Report) -> Item:
     where = Where(path, node.start_mark.line + 1)
+    if node.tag.removeprefix(_TAG) not in _KINDS:
+        raise _SyntaxProblem(f"tag {node.tag.replace(_TAG, '!!')}; expected a value without a tag", where.line)
     if node.id == "sequence":
         return Item(tuple(_item(child, path, report) for child in node.value), where)
     if node.id != "mapping":
         return Item(_scalar(node), where)
     table: dict[str, Item] = {}
     for key_node, child in node.value:
-        key, line = str(key_node.value), Where(path, key_node.start_mark.line + 1)
-        first = table.setdefault(key, Item(_item(child, path, report).value, line))
-        if first.where.line != line.line or first.value is None and child.value:
-            report.add(line, f"'{key}' again; expected it once, it stands on line {first.where.line}")
+        key, line = key_node.value, Where(path, key_node.start_mark.line + 1)
+        if key_node.id != "scalar":
+            raise _SyntaxProblem("a key that is no plain text; expected a name", line.line)
+        if key in table:
+            report.add(line, f"'{key}' again; expected it once, it stands on line {table[key].where.line}")
+        table.setdefault(key, Item(_item(child, path, report).value, line))
     return Item(table, where)
 
 
 def _scalar(node: Any) -> Any:
-    """A plain value: quoted texts as they are, else what JSON takes it for (1e-4 is a number), else what YAML does."""
+    """A plain value: quoted texts as they are, else what JSON takes it for (1e-4 is a number), else what YAML does.
+
+    What YAML takes for a date is a text here, and so is a number of more digits than any value has.
+    """
     import yaml
 
-    if node.style in ("'", '"'):
+    if node.style:
         return node.value
-    try:
+    with suppress(ValueError):
         return json.loads(node.value)
-    except ValueError:
-        return yaml.SafeLoader("").construct_object(node)
+    if node.tag.removeprefix(_TAG) in _CONSTRUCTED and len(node.value) <= MOST_DIGITS:
+        with suppress(ValueError, LookupError):
+            return yaml.SafeLoader("").construct_object(node)
+    return node.value
 
 
 class TableReader:
     """Takes known keys from a table; notes those that are unknown, missing, or of a value that was not expected.
 
     Args:
-        item: the table; a value of another kind is noted and read as an empty table.
+        item: the table; nothing at all is an empty table, a value of another kind is noted and read as one.
         name: what messages call it.
         known: its keys.
     """
@@ -113,8 +158,8 @@ class TableReader:
     def __init__(self, item: Item, name: str, known: Collection[str], report: Report) -> None:
         self.name, self.report, self.where = name, report, item.where
         self.items: Table = item.value if isinstance(item.value, Mapping) else {}
-        if not isinstance(item.value, Mapping):
-            report.add(item.where, f"{name} is {item.text()}; expected keys and values: {', '.join(known)}")
+        if not isinstance(item.value, Mapping | None):
+            report.add(item.where, f"{name} is {item.shown()}; expected keys and values: {', '.join(known)}")
         for key, found in self.items.items():
             if key not in known:
                 report.add(found.where, f"unknown key '{key}' in {name}{nearest(key, known)}")
@@ -133,7 +178,7 @@ class TableReader:
         try:
             return read(item.text())
         except Unexpected as error:
-            self.report.add(item.where, f"{key} = {item.text()}; expected {error}")
+            self.report.add(item.where, f"{key} = {item.shown()}; expected {error}")
             return default
 
     def names(self, key: str, known: Collection[str]) -> tuple[str, ...]:
@@ -142,7 +187,7 @@ class TableReader:
         if item is None:
             return ()
         if not isinstance(item.value, tuple):
-            self.report.add(item.where, f"{key} = {item.text()}; expected a list of {', '.join(known)}")
+            self.report.add(item.where, f"{key} = {item.shown()}; expected a list of {', '.join(known)}")
             return ()
         return tuple(self._known(key, item.value, known))
 
@@ -151,4 +196,4 @@ class TableReader:
             if item.text() in known:
                 yield item.text()
             else:
-                self.report.add(item.where, f"{key} has '{item.text()}'{nearest(item.text(), known)}")
+                self.report.add(item.where, f"{key} has '{item.shown()}'{nearest(item.text(), known)}")
