@@ -225,7 +225,7 @@ def _read(path: str | os.PathLike[str], kind: type[Row]) -> list[Row]:
     path = Path(path)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="", restval="")
+            reader = csv.DictReader(file, restkey="")
             _check_header(path, reader.fieldnames or (), kind)
             return [_parse(record, kind, f"{path}:{reader.line_num}") for record in reader]
     except FileNotFoundError:
@@ -248,6 +248,8 @@ def _check_header(path: Path, header: Sequence[str], kind: type) -> None:
 def _parse(record: Mapping[str, str], kind: type[Row], where: str) -> Row:
     if "" in record:
         raise DataError(f"{where}: more values than the header has columns")
+    if None in record.values():
+        raise DataError(f"{where}: fewer values than the header has columns; the file may have been cut short")
     columns = COLUMNS[kind]
     values: dict[str, Any] = {}
     for name, text in record.items():
