@@ -14,7 +14,7 @@ from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.intra.hyperprior_intra import HyperpriorIntra
 from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra
 from torchDVC.modules.layers import GDN
-from torchDVC.modules.transforms import FLOW, LATENT_GAIN, PICTURE, analysis, start_as_wavelets, synthesis
+from torchDVC.modules.transforms import FLOW, PICTURE, PICTURE_GAIN, analysis, start_as_wavelets, synthesis
 
 
 def pictures() -> Tensor:
@@ -55,7 +55,7 @@ def test_with_room_for_all_bands_transforms_start_as_walsh_hadamard_and_its_inve
     torch.testing.assert_close(back, x)
     blocks = x.unfold(2, 16, 16).unfold(3, 16, 16)
     matrix = torch.tensor(hadamard(16) / 4, dtype=torch.float32)
-    expected = LATENT_GAIN * (matrix @ blocks @ matrix)[0].permute(0, 3, 4, 1, 2).flatten(0, 2)
+    expected = (matrix @ blocks @ matrix)[0].permute(0, 3, 4, 1, 2).flatten(0, 2)
     torch.testing.assert_close(y[0].abs().sort(0).values, expected.abs().sort(0).values)
 
 
@@ -63,7 +63,7 @@ def test_the_spread_of_an_untrained_latent_is_as_expected() -> None:
     down = analysis(3, 128, 192)
     expected = np.array(start_as_wavelets(down, synthesis(192, 128, 3), PICTURE))
     with torch.no_grad():
-        found = down(pictures() - 0.5).pow(2).mean((0, 2, 3)).sqrt().numpy()
+        found = down(PICTURE_GAIN * (pictures() - 0.5)).pow(2).mean((0, 2, 3)).sqrt().numpy()
     assert np.abs(np.log(expected / found)[expected > 0.5]).mean() < np.log(1.8)
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from torchDVC.modules.layers import GDN, conv, deconv
 
-GAMMA_INIT = 0.01
+GAMMA_INIT = 1.5e-4
 """GDN's coupling at the start: nearly none, for the wavelets to pass."""
-LATENT_GAIN = 8.0
-"""Latents start as wavelet coefficients of values in [0, 1] times this: quantisation steps of 32 grey levels."""
+PICTURE_GAIN = 8.0
+"""Pictures in [0, 1] are multiplied by this before their analysis, for quantisation steps of about 32 grey levels."""
 LEAST_SPREAD = 0.3
 UNKNOWN_SPREAD = 0.5
 """Least standard deviation of a latent channel to begin with, and that of channels of which nothing is known."""
@@ -43,7 +43,7 @@ class Signal:
     """What is known of a signal before training: how its wavelet coefficients spread.
 
     Args:
-        strength: standard deviation of the coefficients of frequency 1, over that of a picture with values in [0, 1].
+        strength: standard deviation of its wavelet coefficients, over that of photographs with values in [0, 1].
         weights: how much weaker each component is than the first.
         mix: (C, C) orthonormal: which components the channels are made into.
     """
@@ -55,7 +55,7 @@ class Signal:
     def spread(self, band: Band) -> float:
         """Standard deviation to expect of a latent channel; photographs lose about 7 dB for each doubled frequency."""
         falling = 6.0 if band.frequency == 0 else 1.5 / band.frequency**1.2
-        return max(LEAST_SPREAD, LATENT_GAIN * self.strength * falling / self.weights[band.component])
+        return max(LEAST_SPREAD, self.strength * falling / self.weights[band.component])
 
     def rank(self, band: Band) -> float:
         """Lower is worth more bits."""
@@ -81,22 +81,27 @@ class Band:
 
 
 _OPPONENT = torch.tensor([[1.0, 1, 1], [1, 0, -1], [-1, 2, -1]]) / torch.tensor([3.0, 2, 6]).sqrt()[:, None]
-PICTURE = Signal(1.0, (1, 4, 10), _OPPONENT)
-"""RGB: brightness, and two differences of colours."""
-RESIDUAL = Signal(0.25, (1, 4, 10), _OPPONENT)
+PICTURE = Signal(PICTURE_GAIN, (1, 4, 10), _OPPONENT)
+"""RGB times `PICTURE_GAIN`: brightness, and two differences of colours."""
+RESIDUAL = Signal(PICTURE_GAIN / 4, (1, 4, 10), _OPPONENT)
 """What a prediction leaves of it: flatter, but weak in the same places."""
-FLOW = Signal(1.0, (1, 1), torch.eye(2))
+FLOW = Signal(4.0, (1, 1), torch.eye(2))
 """Displacements of one or two pixels, as `torchDVC.modules.motion.flow_hyperprior` scales them."""
 
 
 @torch.no_grad()
-def start_as_wavelets(analyse: nn.Sequential, synthesise: nn.Sequential, signal: Signal) -> list[float]:
+def start_as_wavelets(
+    analyse: nn.Sequential, synthesise: nn.Sequential, signal: Signal, gain: float = 1.0
+) -> list[float]:
     """Before training: make `analysis` and `synthesis` a wavelet packet transform and its inverse, or nearly.
 
     Each of the four steps splits its channels by 2x2 Haar filters into four, of which those of the lowest frequencies
     are kept, as many as there is room for; four full steps are the Walsh-Hadamard transform of 16x16 blocks. Channels
     beyond that keep their random start, and have no effect yet. So training refines a codec that works, instead of
     finding one (docs/decisions/transforms-start-as-wavelets.md).
+
+    Args:
+        gain: what the analysis multiplies its input by, to make it the ``signal``, and the synthesis divides by.
 
     Returns:
         The standard deviation to expect of each channel of the latent, for what the weights of the entropy model start
@@ -110,12 +115,11 @@ def start_as_wavelets(analyse: nn.Sequential, synthesise: nn.Sequential, signal:
     bands = [Band(component, 0, 0) for component in range(down[0].in_channels)]
     mix = signal.mix.to(down[0].weight.device)
     for forth, back in zip(down, up, strict=True):
-        gain = LATENT_GAIN if forth is down[-1] else 1.0
         kept = _split(bands, signal, forth.out_channels)
         filters = _filters(kept, len(bands), mix, forth.kernel_size[0])
         _place(forth, filters * gain)
         _place(back, filters / gain)
-        bands, mix = [band for band, _ in kept], torch.eye(len(kept), device=mix.device)
+        bands, mix, gain = [band for band, _ in kept], torch.eye(len(kept), device=mix.device), 1.0
     return [signal.spread(band) for band in bands] + [UNKNOWN_SPREAD] * (outputs - len(bands))
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchDVC.modules.entropy.streams import Stream
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.hyperprior import Hyperprior
-from torchDVC.modules.transforms import PICTURE, analysis, start_as_wavelets, synthesis
+from torchDVC.modules.transforms import PICTURE, PICTURE_GAIN, analysis, start_as_wavelets, synthesis
 from torchDVC.util.registry import codec_module
 
 
@@ -33,6 +33,6 @@ class HyperpriorIntra(nn.Module):
         self.hyperprior = Hyperprior(latent, hyper_width, levels, spreads)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
-        y = None if stream.reading else self.g_a(state["frame"] - 0.5)
+        y = None if stream.reading else self.g_a(PICTURE_GAIN * (state["frame"] - 0.5))
         y_hat = self.hyperprior(y, stream, state.size(), state.quality)
-        return {"recon": self.g_s(y_hat).float() + 0.5}
+        return {"recon": self.g_s(y_hat).float() / PICTURE_GAIN + 0.5}

@@ -19,7 +19,7 @@ from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.hyperprior import STRIDE
 from torchDVC.modules.layers import conv, deconv
 from torchDVC.modules.lower_bound import lower_bound
-from torchDVC.modules.transforms import PICTURE, analysis, start_as_wavelets, synthesis
+from torchDVC.modules.transforms import PICTURE, PICTURE_GAIN, analysis, start_as_wavelets, synthesis
 from torchDVC.util.errors import CheckpointError
 from torchDVC.util.registry import codec_module
 
@@ -47,7 +47,7 @@ class ScaleHyperpriorIntra(nn.Module):
         self.entropy_bottleneck = FactorizedPrior(width)
         self.nearest_row = NearestRow()
         self.y_tables = GaussianTables()
-        spreads = torch.tensor(start_as_wavelets(self.g_a, self.g_s, PICTURE))
+        spreads = torch.tensor(start_as_wavelets(self.g_a, self.g_s, PICTURE, PICTURE_GAIN))
         first.weight = nn.Parameter(first.weight / spreads[:, None, None])
         last.bias = nn.Parameter(spreads)
 

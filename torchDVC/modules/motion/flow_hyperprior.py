@@ -65,8 +65,8 @@ class FlowFactorized(nn.Module):
         return code_flow(state, stream, self.g_a, self.prior, self.g_s)
 
 
-FLOW_SCALE = 4.0
-"""Displacements are divided by this, so that the transforms see values about 1."""
+FLOW_SCALE = 0.5
+"""Displacements are divided by this, so that untrained transforms quantise them with steps of half a pixel."""
 
 
 def code_flow(

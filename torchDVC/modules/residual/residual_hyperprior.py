@@ -10,7 +10,7 @@ from torchDVC.modules.entropy.streams import Stream
 from torchDVC.modules.factorized_latent import FactorizedLatent
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.hyperprior import Hyperprior
-from torchDVC.modules.transforms import RESIDUAL, analysis, start_as_wavelets, synthesis
+from torchDVC.modules.transforms import PICTURE_GAIN, RESIDUAL, analysis, start_as_wavelets, synthesis
 from torchDVC.util.registry import codec_module
 
 
@@ -64,6 +64,6 @@ def code_residual(
     state: FrameState, stream: Stream, analyse: nn.Module, latent: Callable[..., Tensor], synthesise: nn.Module
 ) -> dict[str, Tensor]:
     """Code what the prediction lacks; ``latent`` codes a latent and is called as `Hyperprior`."""
-    y = None if stream.reading else analyse(state["frame"] - state["mc"])
+    y = None if stream.reading else analyse(PICTURE_GAIN * (state["frame"] - state["mc"]))
     y_hat = latent(y, stream, state.size(), state.quality)
-    return {"recon": state["mc"] + synthesise(y_hat).float()}
+    return {"recon": state["mc"] + synthesise(y_hat).float() / PICTURE_GAIN}
