@@ -95,11 +95,26 @@ def test_intra_frames_stand_where_the_structure_has_them(codec, structure, clip)
     assert [frame.frame for frame in frames if frame.type == "I"] == intra
     assert (row.intra_period, row.gop_size) == (structure.intra_period, structure.gop_size)
     types = {frame.type for frame in frames}
-    if codec.startswith("x26"):
+    if not codec.startswith("vp9"):
         assert ("B" in types) == (structure.gop_size > 1)
+    assert (row.psnr_b is None) == (row.bpp_b is None) == ("B" not in types)
     bits = stream_of(row, clip.parent).stat().st_size * 8
     assert row.bpp == bits / (80 * 66 * 6)
     assert 0 <= bits - sum(frame.bits for frame in frames) <= 8 * (32 + 12 * 6)  # IVF's own
+
+
+@pytest.mark.parametrize(
+    ("gop_size", "types"), [(1, "IPPPPPPPIPPPP"), (4, "IBBBPBPPIBBBP"), (8, "IBBBPBPPIBBBP"), (2, "IBBBPBPPIBBBP")]
+)
+def test_frames_of_av1_are_what_they_are_when_shown(gop_size, types, tmp_path):
+    """Between I frames at 0 and 8 are GOPs of 4, 2 and 1, for an I frame ends none; SVT-AV1 does not begin with 2."""
+    path = write_clip(tmp_path / "clip.y4m", frames=13)
+    row = measure(path, "svtav1:10", CodingStructure(8, gop_size), ms_ssim=False)
+    frames = read_frames(tmp_path / "results" / "frames.csv")
+    assert "".join(frame.type for frame in frames) == types
+    assert sum(frame.bits for frame in frames) == 8 * stream_of(row, tmp_path).stat().st_size
+    assert min(frame.bits for frame in frames) > 8 * 15  # none has only the bits that call an earlier one up
+    assert ("GOP of 4" in row.settings) == (gop_size == 2)
 
 
 def test_intra_codecs_code_every_frame_alone(clip):
@@ -203,7 +218,10 @@ def test_a_damaged_cache_is_named(clip):
     ("arguments", "message"),
     [
         (["--codecs", "svtav2"], "unknown codec 'svtav2'; did you mean 'svtav1'?"),
-        (["--codecs", "x264:vryfast"], "libx264 refuses"),
+        (["--codecs", "x264:vryfast"], "x264: unknown preset 'vryfast'; did you mean 'veryfast'?"),
+        (["--codecs", "bpg:slow"], "bpg: unknown preset 'slow'; it has none"),
+        (["--codecs", "x264:veryfast", "--qualities", "30", "99"], "quality 99: x264 takes a number from 0 to 51"),
+        (["--codecs", "svtav1:10", "--qualities", "30.5"], "quality 30.5: svtav1 takes a whole number from 1 to 63"),
         (["--gop_size", "3"], "GOP size 3; expected a power of two"),
         (["--datasets", "none.mp4"], "none.mp4: no such file or folder"),
         (["--frame", "3"], "unknown argument '--frame'; did you mean '--frames'?"),
@@ -215,12 +233,32 @@ def test_errors_are_one_line(clip, capfd, arguments, message):
     assert main([*usual, *arguments]) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("anchors:")]
     assert any(message in line for line in lines) and "Traceback" not in "".join(lines)
+    assert not (clip.parent / "results").exists()
+
+
+def test_all_problems_are_named_before_anything_is_encoded(clip, capfd):
+    arguments = ["--codecs", "x264:veryfast", "x26", "x265:nosuch", "vp10", "--gop_size", "3", "--qualities", "60"]
+    assert main(["--datasets", str(clip), "--save_dir", str(clip.parent / "results"), *arguments]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    named = ["'x26'", "'nosuch'", "'vp10'", "60: x264 takes", "60: x265 takes", "GOP size 3"]
+    assert len(lines) == len(named) and all(name in line for name, line in zip(named, lines, strict=True))
+    assert not (clip.parent / "results").exists()
+
+
+def test_a_missing_program_is_named_before_anything_is_encoded(clip, monkeypatch):
+    monkeypatch.setenv("PATH", str(clip.parent))
+    with pytest.raises(LCPError, match="bpgenc was not found"):
+        measure_anchors([sequence(clip)], anchors(["x264", "bpg"]), LOW_DELAY, clip.parent / "results")
+    assert not (clip.parent / "results").exists()
 
 
 def test_names_of_anchors():
     assert [a.name for a in anchors(["x264", "svtav1:6"])] == ["x264 veryfast", "x264 medium", "svtav1 6"]
     assert Anchor("x265", "medium", "psnr").name == "x265 medium tune psnr"
     assert anchors(["x264", "x264:medium"]) == anchors(["x264"])
+    tuned = anchors(["x264:medium", "hevc-intra", "svtav1:6", "vp9:5", "bpg"], "psnr")
+    names = ["x264 medium tune psnr", "hevc-intra medium tune psnr", "svtav1 6", "vp9 5", "bpg"]
+    assert [a.name for a in tuned] == names
 
 
 def test_tuning_for_psnr_helps_it(clip):

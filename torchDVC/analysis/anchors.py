@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,13 @@ from torchDVC.analysis.encoders import ENCODERS, Encoder, Options
 from torchDVC.analysis.results import FrameRow, RDRow, frame_means, write_rows
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.dataset.frame import VideoReader
-from torchDVC.util.errors import ConfigError, DataError, LCPError, nearest, run_command
+from torchDVC.util.errors import ConfigError, DataError, nearest, run_command
 from torchDVC.util.files import write_text
 
 if TYPE_CHECKING:
     from torchDVC.dataset.testing import TestSequence
 
-METHOD = 1
+METHOD = 2
 """Raised whenever a change makes measurements differ, so that the cache forgets the old ones."""
 
 
@@ -50,15 +50,36 @@ class Measurement:
     frames: tuple[FrameRow, ...]
 
 
-def anchors(names: Iterable[str], tune: str = "") -> list[Anchor]:
-    """The anchors that ``x264`` (all its usual presets) or ``x264:medium`` name."""
+def anchors(names: Sequence[str], tune: str = "") -> list[Anchor]:
+    """The anchors that ``x264`` (all its usual presets) or ``x264:medium`` name; ``tune`` is for those that tune."""
+    problems = list(name_problems(names))
+    if problems:
+        raise ConfigError(problems)
     found = []
-    for name in names:
-        encoder, _, preset = name.partition(":")
-        if encoder not in ENCODERS:
-            raise LCPError(f"unknown codec '{encoder}'{nearest(encoder, ENCODERS)}")
-        found += [Anchor(encoder, p, tune) for p in ([preset] if preset else ENCODERS[encoder].presets)]
+    for encoder, _, preset in (name.partition(":") for name in names):
+        own_tune = tune if ENCODERS[encoder].tunes else ""
+        found += [Anchor(encoder, p, own_tune) for p in ([preset] if preset else ENCODERS[encoder].presets)]
     return list(dict.fromkeys(found))
+
+
+def name_problems(names: Iterable[str]) -> Iterator[str]:
+    """What is wrong with names of anchors."""
+    for encoder, _, preset in (name.partition(":") for name in names):
+        if encoder not in ENCODERS:
+            yield f"unknown codec '{encoder}'{nearest(encoder, ENCODERS)}"
+        elif preset and preset not in ENCODERS[encoder].known:
+            yield f"{encoder}: unknown preset '{preset}'{nearest(preset, ENCODERS[encoder].known) or '; it has none'}"
+
+
+def quality_problems(encoders: Iterable[str], qualities: Sequence[float]) -> Iterator[str]:
+    """Which of the qualities which of the encoders would not take as they are."""
+    for name in dict.fromkeys(encoders):
+        encoder = ENCODERS[name]
+        low, high = encoder.limits
+        for quality in qualities:
+            if not low <= quality <= high or (encoder.whole and quality % 1):
+                number = "a whole number" if encoder.whole else "a number"
+                yield f"quality {quality:g}: {name} takes {number} from {low:g} to {high:g}"
 
 
 def measure_anchors(
@@ -86,6 +107,11 @@ def measure_anchors(
         ms_ssim: measure MS-SSIM too, which takes the most time.
         report: called after each rate point with the number done and its name.
     """
+    problems = list(quality_problems([codec.encoder for codec in codecs], qualities))
+    if problems:
+        raise ConfigError(problems)
+    for codec in codecs:
+        ENCODERS[codec.encoder].version()  # refuses where its programs are missing
     done: list[Measurement] = []
     for sequence in sequences:
         reader = sequence.open(frames=frames, matrix=matrix)
@@ -135,7 +161,11 @@ class Point:
 
     @property
     def options(self) -> Options:
-        return self.encoder.options(self.structure, self.codec.preset, self.quality, self.codec.tune)
+        return self.encoder.options(self.fitted, self.codec.preset, self.quality, self.codec.tune)
+
+    @property
+    def fitted(self) -> CodingStructure:
+        return self.encoder.fitted(self.structure)
 
     @property
     def key(self) -> str:
@@ -148,7 +178,9 @@ class Point:
         names: dict[str, Any] = {"dataset": self.sequence.dataset, "sequence": self.sequence.name}
         intra = self.encoder.intra
         period, gop = (1, 1) if intra else (self.structure.intra_period, self.structure.gop_size)
-        row = replace(found.row, **names, intra_period=period, gop_size=gop)
+        own_gop = f"; GOP of {self.fitted.gop_size}" if self.fitted.gop_size != gop and not intra else ""
+        settings = found.row.settings + own_gop
+        row = replace(found.row, **names, intra_period=period, gop_size=gop, settings=settings)
         return Measurement(row, tuple(replace(frame, **names) for frame in found.frames))
 
     def _measure(self, save_dir: Path) -> Measurement:
@@ -195,7 +227,7 @@ class Point:
                     sequence=self.sequence.name,
                     quality=self.quality,
                     frame=len(rows),
-                    type=kind,
+                    type=encoded.types.get(len(rows), kind),
                     bits=encoded.sizes[len(rows)] * 8,
                     **values,
                 )
@@ -223,10 +255,7 @@ def _run(argv: Sequence[str] | None) -> None:
     from torchDVC.dataset.testing import test_sequences
     from torchDVC.util.progress import Progress
 
-    try:
-        structure = CodingStructure(args.intra_period, args.gop_size)
-    except ValueError as error:
-        raise ConfigError([str(error)]) from None
+    structure = _structure(args)
     codecs = anchors(args.codecs, args.tune)
     sequences = test_sequences(args.datasets, args.seqs)
     total = len(sequences) * sum(len(args.qualities or ENCODERS[codec.encoder].qualities) for codec in codecs)
@@ -245,6 +274,19 @@ def _run(argv: Sequence[str] | None) -> None:
     print(f"wrote {len(rows)} rate points to {args.save_dir / 'rd.csv'}")
 
 
+def _structure(args: Any) -> CodingStructure:
+    """The coding structure; raises `ConfigError` for all that is wrong with it, the codecs and the qualities."""
+    encoders = [encoder for name in args.codecs if (encoder := name.partition(":")[0]) in ENCODERS]
+    problems = [*name_problems(args.codecs), *quality_problems(encoders, args.qualities)]
+    try:
+        structure = CodingStructure(args.intra_period, args.gop_size)
+    except ValueError as error:
+        problems.append(str(error))
+    if problems:
+        raise ConfigError(problems)
+    return structure
+
+
 def _arguments(argv: Sequence[str] | None) -> Any:
     from torchDVC.analysis.arguments import Parser
 
@@ -254,7 +296,7 @@ def _arguments(argv: Sequence[str] | None) -> Any:
     parser.add_argument("--seqs", nargs="+", help="only these sequences")
     parser.add_argument("--codecs", nargs="+", default=["x264"], help=f"a codec or codec:preset; {known}")
     parser.add_argument("--qualities", nargs="+", type=float, default=(), help="CRF or QP in place of the codec's own")
-    parser.add_argument("--tune", choices=("psnr",), default="", help="switch psychovisual optimisation off")
+    parser.add_argument("--tune", choices=("psnr",), default="", help="x264 and x265 without psychovisual optimisation")
     parser.add_argument("--intra_period", type=int, default=32, help="frames; 0: only the first (%(default)s)")
     parser.add_argument("--gop_size", type=int, default=1, help="1: low delay; 2, 4, …: B frames (%(default)s)")
     parser.add_argument("--frames", type=int, help="the first so many frames of each clip; default: all")

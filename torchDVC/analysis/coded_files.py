@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torchDVC.analysis.av1 import shown_frames
 from torchDVC.dataset.frame import Frame, Planes, VideoInfo, split_planes
 from torchDVC.util.errors import LCPError
 from torchDVC.util.files import atomic_path
@@ -30,11 +31,15 @@ LENGTH_BYTES = 4
 
 @dataclass(frozen=True)
 class Encoded:
-    """What an encoder wrote: bytes of each frame by display index, seconds it took, the settings in words."""
+    """What an encoder wrote: bytes of each frame by display index, seconds it took, the settings in words.
+
+    ``types`` holds I, P or B by display index where a decoder cannot tell them.
+    """
 
     sizes: dict[int, int]
     seconds: float
     settings: str
+    types: Mapping[int, str] = field(default_factory=dict)
 
 
 Decoded = tuple[Frame, str, float]
@@ -59,6 +64,14 @@ def write_av(encoder: Encoder, options: Options, frames: Iterable[Frame], info: 
     except av.error.FFmpegError as error:
         what = f"{encoder.library} refuses {info.source} ({info.width}x{info.height})"
         raise LCPError(f"{what} with {_words(options)}: {error.strerror or error}") from error
+
+
+def write_av1(encoder: Encoder, options: Options, frames: Iterable[Frame], info: VideoInfo, path: Path) -> Encoded:
+    """`write_av` for AV1, with the types and bytes of the frames that are shown, whichever packet holds them."""
+    encoded = write_av(encoder, options, frames, info, path)
+    shown = list(shown_frames(path.read_bytes()))
+    sizes = {index: size for index, (_, size) in enumerate(shown)}
+    return replace(encoded, sizes=sizes, types={index: kind for index, (kind, _) in enumerate(shown)})
 
 
 def read_av(path: Path, info: VideoInfo) -> Iterator[Decoded]:
