@@ -20,6 +20,7 @@ model_params:
   num_hyperpriors: 6
 """
 LEVEL = 6
+TRAINING = ("--train_conf", "./train_cfg/train.json", "--no_sanity", "--per_val", "100")
 INTRA = "model_architecture: ScaleHyperpriorIntra\nmodel_params: {width: 6, latent: 8}\n"
 PHASE: dict[str, Any] = {
     "batch_size": 1,
@@ -68,17 +69,20 @@ class DVCFolder:
             "--quality_level", str(LEVEL), "-n", "0", *flags,
         ]  # fmt: skip
 
+    @property
+    def quick(self) -> tuple[str, ...]:
+        """Flags of every run: what is not needed is left out."""
+        return ("--no_comet", "--no_image", "--test_datasets", str(self.data / "one.y4m"), "--gpus", "0")
+
     def run(self, *flags: str, estimator: str = "SPy") -> int:
         """Run the command line in this process; its exit code."""
         from torchDVC.dvc_front.main import main
 
-        quick = ["--no_comet", "--no_image", "--test_datasets", str(self.data / "one.y4m"), "--gpus", "0"]
-        return main(self.flags(*quick, *flags, estimator=estimator))
+        return main(self.flags(*self.quick, *flags, estimator=estimator))
 
     def train(self, *flags: str, estimator: str = "SPy") -> int:
         """Train without validation."""
-        quick = ["--train_conf", "./train_cfg/train.json", "--no_sanity", "--per_val", "100"]
-        return self.run(*quick, *flags, estimator=estimator)
+        return self.run(*TRAINING, *flags, estimator=estimator)
 
     def checkpoint(self, run: str, name: str = "last") -> dict[str, Any]:
         """What a checkpoint of a codec's run, or of another run, holds."""

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,17 +16,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.dvc_workspace import FULL_GOP, PHASE, DVCFolder, make_dvc_folder
+from tests.dvc_workspace import FULL_GOP, PHASE, TRAINING, DVCFolder, make_dvc_folder
 from torchDVC.analysis.conditions import curves
 from torchDVC.analysis.results import read_frames, read_rows
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.testing import SEQUENCES
 from torchDVC.dataset.video import Frame, VideoInfo, open_writer
-from torchDVC.dvc_front import intra_weights, show
+from torchDVC.dvc_front import intra_weights
 from torchDVC.dvc_front.options import LAMBDAS
 from torchDVC.dvc_front.translation import Translation, train_options, translate
 from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra
 from torchDVC.util import checkpoints
+from torchDVC.util.command_line import parse_tester, parse_trainer
 from torchDVC.util.configuration import Stage, load_run
 from torchDVC.util.errors import DataError
 
@@ -58,7 +60,7 @@ def test_the_train_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CHECKOUT / "DVC")
     options, translation = translate(TRAIN.split())
     assert (options.num_workers, options.gpus, options.name, options.test) == (4, 1, "DVC_q6", False)
-    engine = train_options(options, 1, "cpu", None, "key")
+    engine = train_options(options, 1, "cpu", None)
     assert engine.lmda == pytest.approx(255**2 * 0.0483) and engine.folder == Path("log/DVC_q6")
     assert [(spec.code, spec.type.name) for spec in translation.model.modules] == [
         ("i", "ScaleHyperpriorIntra"), ("e", "SPyNet"), ("m", "FlowHyperprior"), ("c", "Refinement"),
@@ -105,11 +107,9 @@ def test_show_is_the_same_in_csv_and_cfg(dvc: DVCFolder, capsys: pytest.CaptureF
     motion = {**PHASE, "mode": "motion", "loss_on": {"R": "m_rate", "D": "0.5*warped_distortion"}}
     rate = {**PHASE, "loss_on": {"R": "m_rate/2*r_rate", "D": "None"}}
     dvc.phases({"first": 3, "second": 4, "third": 9}, first=motion, second=FULL_GOP, third=rate)
-    flags = dvc.flags("--train_conf", "train_cfg/train.json")
-    options, translation = translate(flags)
-    assert dvc.run("--train_conf", "train_cfg/train.json", "--show") == 0
-    assert capsys.readouterr().out.strip() == show.shown(options, translation).strip()
-    write_shown(dvc, flags)
+    flags = ("--train_conf", "train_cfg/train.json")
+    _, translation = translate(dvc.flags(*flags))
+    shown(dvc, capsys, *flags)
     model, train = load_run("DVC.csv", "train.cfg", "train")
     _, test = load_run("DVC.csv", "test.cfg", "test")
     for read, translated in (
@@ -121,14 +121,51 @@ def test_show_is_the_same_in_csv_and_cfg(dvc: DVCFolder, capsys: pytest.CaptureF
 
 
 def without_place(record: Any) -> Any:
-    return dataclasses.replace(record, where="")
+    """A record without where it and its keys stand."""
+    named = {field.name for field in dataclasses.fields(record)}
+    return dataclasses.replace(record, **{name: type(getattr(record, name))() for name in {"where", "places"} & named})
 
 
-def write_shown(dvc: DVCFolder, flags: list[str]) -> None:
-    """Write the files that ``--show`` prints."""
-    text = show.shown(*translate(flags))
-    for name, content in re.findall(r"==> (\S+\.\S+) <==\n(.*?)\n(?===>)", text, re.DOTALL):
+def shown(dvc: DVCFolder, capsys: pytest.CaptureFixture[str], *flags: str) -> list[list[str]]:
+    """Write the files that ``--show`` prints; the commands, without the script's name."""
+    capsys.readouterr()
+    assert dvc.run(*flags, "--show") == 0
+    text, _, commands = capsys.readouterr().out.partition("==> commands <==\n")
+    for name, content in re.findall(r"==> (\S+) <==\n(.*?)\n(?===>|\Z)", text, re.DOTALL):
         dvc.write(name, content)
+    return [shlex.split(command)[2:] for command in commands.splitlines()]
+
+
+def test_show_prints_weights_and_every_flag(dvc: DVCFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a name, with.safetensors", "me.safetensors"):
+        dvc.write(name, "")
+    flags = ("--train_conf", "train_cfg/train.json", "--intra_weights", "a name, with.safetensors", "--ME_weights",
+             "me.safetensors", "--patch_size", "128", "--precision", "bf16-mixed", "--end_epoch", "1", "--seed", "7",
+             "--experiment_name", "a b")  # fmt: skip
+    training, testing = shown(dvc, capsys, *flags)
+    model, _ = load_run("DVC.csv", "train.cfg", "train")
+    assert model.by_code("i").weights == dvc.path / "a name, with.safetensors"
+    assert model.by_code("e").weights == dvc.path / "me.safetensors"
+    options = parse_trainer(training)
+    engine = train_options(translate(dvc.flags(*dvc.quick, *flags))[0], 1, "cpu", None)
+    assert options == dataclasses.replace(engine, run_config="train.cfg")
+    (dvc.path / "log/a b_q6/checkpoints").mkdir(parents=True)
+    dvc.write("log/a b_q6/checkpoints/last.safetensors", "")
+    test = parse_tester(testing)
+    assert (test.name, test.restore, test.intra_period, test.precision) == ("a b", "load", 12, "bf16-mixed")
+
+
+def test_show_prints_what_is_restored(dvc: DVCFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("epoch_0001", "epoch_0002", "last"):
+        dvc.write(f"log/run_q6/checkpoints/{name}.safetensors", "")
+    restored = ("--restore", "load", "--restore_exp_key", "run", "--restore_exp_epoch", "2")
+    (testing,) = shown(dvc, capsys, *restored, "--test", "--gop", "4", "--write_stream")
+    test = parse_tester(testing)
+    assert test.checkpoint == dvc.path / "log/run_q6/checkpoints/epoch_0002.safetensors"
+    assert (test.intra_period, test.gop_size, test.write_stream, test.name) == (4, 1, True, "DVC")
+    resumed = ("--train_conf", "train_cfg/train.json", "--restore", "resume", "--restore_exp_key", "run")
+    train = parse_trainer(shown(dvc, capsys, *resumed)[0])
+    assert (train.restore, train.folder) == ("resume", dvc.path / "log/run_q6")
 
 
 def test_factorized_coders_and_other_types(dvc: DVCFolder) -> None:
@@ -168,19 +205,17 @@ def test_random_pairs_are_of_either_direction(
 # --- training
 
 
-def test_both_fronts_train_equal_weights(dvc: DVCFolder) -> None:
+def test_both_fronts_train_equal_weights(dvc: DVCFolder, capsys: pytest.CaptureFixture[str]) -> None:
     from torchDVC.trainer import main
 
     dvc.phases({"motion": 1, "two": 2, "gop": 3}, two=PHASE, gop=FULL_GOP,
                motion={**PHASE, "mode": "motion", "loss_on": {"R": "m_rate", "D": "mc_distortion"}})  # fmt: skip
-    assert dvc.train("--experiment_name", "dvc") == 0
-    flags = dvc.flags("--train_conf", "train_cfg/train.json")
-    write_shown(dvc, flags)
-    command = (
-        f"--lmda {translate(flags)[0].lmda!r} --model_config DVC.csv --run_config train.cfg --experiment_name engine "
-        f"--no_comet --no_sanity --per_val 100 --device cpu --num_workers 0 --test_datasets {dvc.data / 'one.y4m'}"
-    )
-    assert main(command.split()) == 0
+    torch.manual_seed(5)
+    save_file(ScaleHyperpriorIntra(6, 8).state_dict(), dvc.path / "intra.safetensors")
+    flags = ("--intra_weights", "intra.safetensors", "--patch_size", "80", "--seed", "3")
+    assert dvc.train("--experiment_name", "dvc", *flags) == 0
+    command, _ = shown(dvc, capsys, *TRAINING, *flags)
+    assert main([*command, "--save_dir", "log/engine"]) == 0
     ours, theirs = (dvc.checkpoint(run)["model"] for run in ("dvc", "engine"))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

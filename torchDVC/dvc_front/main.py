@@ -6,12 +6,15 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torchDVC.dvc_front.coders import ROLES
 from torchDVC.dvc_front.options import DVCOptions
+from torchDVC.dvc_front.restore import CHECKPOINTS, LAST, checkpoint, experiment_key, find_run
 from torchDVC.dvc_front.translation import Translation, test_options, train_options, translate, with_weights
+from torchDVC.util.command_line import RunOptions, TestOptions, TrainOptions
 from torchDVC.util.errors import run_command
 
 _log = logging.getLogger(__name__)
@@ -24,43 +27,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("DATAROOT"):
             os.environ["DATASET"] = os.environ["DATAROOT"]
         options, translation = translate(sys.argv[1:] if arguments is None else arguments)
+        engine = _tester_options(options) if options.test else _trainer_options(options)
+        translation = _weighted(options, translation)
         if options.show:
             from torchDVC.dvc_front.show import shown
 
-            print(shown(options, translation))
+            print(shown([engine, *_afterwards(options, engine)], translation))
             return 0
-        return run_test(options, translation) if options.test else run_training(options, translation)
+        if isinstance(engine, TrainOptions):
+            return run_training(options, engine, translation)
+        return run_test(options, engine, translation)
 
     return run_command(run)
 
 
-def run_training(options: DVCOptions, translation: Translation) -> int:
+def _trainer_options(options: DVCOptions) -> TrainOptions:
+    """The options of the engine's trainer; a run that is resumed goes on in its folder, under its experiment key."""
+    run, checkpoint = _restored(options)
+    engine = train_options(options, *_devices(options), checkpoint)
+    if run is None or options.restore != "resume":
+        return engine
+    key = options.experiment_key or experiment_key(run)
+    return replace(engine, save_dir=options.save_dir or run, experiment_key=key)
+
+
+def _tester_options(options: DVCOptions) -> TestOptions:
+    _, checkpoint = _restored(options)
+    return test_options(options, *_devices(options), checkpoint)
+
+
+def _afterwards(options: DVCOptions, engine: RunOptions) -> Iterator[TestOptions]:
+    """The test of what a training run leaves."""
+    if isinstance(engine, TrainOptions):
+        last = engine.folder / CHECKPOINTS / LAST
+        yield replace(test_options(options, engine.gpu, engine.device, last), restore="load", save_dir=None)
+
+
+def run_training(options: DVCOptions, engine: TrainOptions, translation: Translation) -> int:
     """Run the phases; returns the exit code."""
-    from torchDVC.dvc_front.restore import experiment_key
     from torchDVC.training.trainer import Trainer
 
-    restored, checkpoint = _restored(options)
-    key = options.experiment_key or (experiment_key(restored) if restored and options.restore == "resume" else None)
-    key = key or secrets.token_hex(16)
-    translation = _weighted(options, translation)
     assert translation.train is not None
     estimator = translation.model.by_name(ROLES["ME"].name)
-    if checkpoint is None and not estimator.weights and estimator.code not in translation.train.stages[0].train:
+    if engine.checkpoint is None and not estimator.weights and estimator.code not in translation.train.stages[0].train:
         _log.warning("%s starts untrained and frozen: give --ME_weights, or train ME first", options.MENet)
-    engine = train_options(options, *_devices(options), checkpoint, key)
+    engine = replace(engine, experiment_key=engine.experiment_key or secrets.token_hex(16))
     trainer = Trainer(engine, translation.model, translation.train)
-    trainer.fabric.print(f"experiment key {key}, in {engine.folder}")
+    trainer.fabric.print(f"experiment key {engine.experiment_key}, in {engine.folder}")
     return trainer.run()
 
 
-def run_test(options: DVCOptions, translation: Translation) -> int:
+def run_test(options: DVCOptions, engine: TestOptions, translation: Translation) -> int:
     """Measure the codec, and report each sequence; returns the exit code."""
     from torchDVC.dvc_front import tables
     from torchDVC.testing.tester import Tester
 
-    _, checkpoint = _restored(options)
-    translation = _weighted(options, translation)
-    tester = Tester(test_options(options, *_devices(options), checkpoint), translation.model, translation.test)
+    tester = Tester(engine, translation.model, translation.test)
     code = tester.run()
     print(tables.write(tester.folder / f"q{options.quality_level}", tester.results, options.lmda))
     return code
@@ -68,8 +90,6 @@ def run_test(options: DVCOptions, translation: Translation) -> int:
 
 def _restored(options: DVCOptions) -> tuple[Path | None, Path | None]:
     """The folder of the run that ``--restore`` names, and its checkpoint."""
-    from torchDVC.dvc_front.restore import checkpoint, find_run
-
     if options.restore == "none":
         return None, None
     own = options.save_dir if options.restore == "resume" else None
@@ -96,5 +116,5 @@ def _devices(options: DVCOptions) -> tuple[int, str]:
         return 1, "cpu"
     if options.gpus is not None and not torch.cuda.is_available():
         _log.warning("--gpus %d: no GPU here, running on the CPU", options.gpus)
-        return 1, "cpu"
+        return 1, "auto"
     return options.gpus or 1, "auto"

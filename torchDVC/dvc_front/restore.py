@@ -14,6 +14,7 @@ from torchDVC.util.errors import CheckpointError, nearest
 
 CHECKPOINTS = "checkpoints"
 _SUFFIX = ".safetensors"
+LAST = f"last{_SUFFIX}"
 
 
 def log_folder() -> Path:
@@ -49,7 +50,7 @@ def checkpoint(run: Path, epoch: int | None) -> Path:
     """A run's checkpoint after an epoch, or its last one. Raises `CheckpointError` naming the epochs that there are."""
     kept = {int(path.stem.rpartition("_")[2]): path for path in (run / CHECKPOINTS).glob(f"epoch_*{_SUFFIX}")}
     if epoch is None:
-        return run / CHECKPOINTS / f"last{_SUFFIX}"
+        return run / CHECKPOINTS / LAST
     if epoch not in kept:
         known = f"it has {_ranges(sorted(kept))}" if kept else "it keeps no checkpoints of epochs"
         raise CheckpointError(f"--restore_exp_epoch {epoch}: no such checkpoint in {run / CHECKPOINTS}; {known}")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
-from torchDVC.dvc_front.options import DVCOptions
+from torchDVC.analysis.tables import csv_table
 from torchDVC.dvc_front.translation import MODEL_FILE, TEST_FILE, TRAIN_FILE, Translation
+from torchDVC.util.command_line import RunOptions, TrainOptions
 from torchDVC.util.configuration import MODES, LossExpression, ModelConfig, Stage, TestConfig, TrainConfig
+from torchDVC.util.configuration.model_csv import COLUMNS
 from torchDVC.util.configuration.train_cfg import HEADER_KEYS, STAGE_KEYS
 
 
@@ -24,28 +30,48 @@ def files(translation: Translation) -> dict[str, str]:
     return found
 
 
-def shown(options: DVCOptions, translation: Translation) -> str:
+def shown(engines: Sequence[RunOptions], translation: Translation) -> str:
     """All files one after the other, each below ``==> name <==``, and the commands that use them."""
     parts = [f"==> {name} <==\n{text}" for name, text in files(translation).items()]
-    return "\n".join([*parts, "==> commands <==", *_commands(options, translation)])
+    return "\n".join([*parts, "==> commands <==", *map(command, engines)])
 
 
-def _commands(options: DVCOptions, translation: Translation) -> Iterator[str]:
-    common = f"--lmda {options.lmda!r} --model_config {MODEL_FILE}"
-    if translation.train is not None:
-        trained = f"--experiment_name {options.name} --run_config {TRAIN_FILE} --per_keep 1 --seed {options.seed}"
-        yield f"python trainer.py {common} {trained}"
-    restored = "--restore load --checkpoint CHECKPOINT"
-    tested = f"--experiment_name {options.codec} --run_config {TEST_FILE} --intra_period {options.gop} --gop_size 1"
-    yield f"python tester.py {common} {tested} {restored}"
+def command(engine: RunOptions) -> str:
+    """The command line of these options: what must be given, and every flag that is not as it is by default."""
+    script, file = ("trainer.py", TRAIN_FILE) if isinstance(engine, TrainOptions) else ("tester.py", TEST_FILE)
+    needed: dict[str, Any] = {"model_config": engine.model_config, "run_config": file, "lmda": engine.lmda}
+    default = type(engine)(**needed)
+    given = {field.name: getattr(engine, field.name) for field in fields(engine)} | needed
+    flags = [word for name, value in given.items()
+             if name in needed or value != getattr(default, name) for word in _flag(name, value)]  # fmt: skip
+    return _environment() + shlex.join(["python", script, *flags])
+
+
+def _environment() -> str:
+    """The engine's name for the folder of data sets, where only this front's is set."""
+    return f"DATASET={shlex.quote(os.environ['DATAROOT'])} " if os.environ.get("DATAROOT") else ""
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    values = value if isinstance(value, tuple) else (value,)
+    return [f"--{name}", *map(_word, values)]
+
+
+def _word(value: Any) -> str:
+    """A value as a command line has it; files that are there by a path that holds in every folder."""
+    if isinstance(value, Path) and value.exists():
+        return str(value.absolute())
+    return repr(value) if isinstance(value, float) else str(value)
 
 
 def _csv(model: ModelConfig) -> str:
-    lines = ["code,name,type,args,weights"]
-    for spec in model.modules:
-        args = f"{spec.name}.json" if spec.args else ""
-        lines.append(f"{spec.code},{spec.name},{spec.type.name},{args},{spec.weights or ''}")
-    return "\n".join(lines) + "\n"
+    lines = [
+        (spec.code, spec.name, spec.type.name, f"{spec.name}.json" if spec.args else "", _word(spec.weights or ""))
+        for spec in model.modules
+    ]
+    return csv_table(COLUMNS, lines)
 
 
 def _train_cfg(train: TrainConfig) -> str:

@@ -62,7 +62,8 @@ def translate(arguments: Sequence[str]) -> tuple[DVCOptions, Translation]:
 
 def _sources_among(arguments: Sequence[str]) -> Sources:
     """The files that a command line names, whatever else is wrong with it."""
-    named = dict(zip(arguments, arguments[1:], strict=False))
+    words = [word for given in arguments for word in (given.split("=", 1) if given.startswith("--") else [given])]
+    named = dict(zip(words, words[1:], strict=False))
     files: dict[str, Any] = {
         field.name: Path(named[f"--{field.name}"])
         for field in dataclasses.fields(Sources)
@@ -105,9 +106,9 @@ def with_weights(model: ModelConfig, **weights: Path | None) -> ModelConfig:
     return replace(model, modules=tuple(replace(spec, weights=weights.get(spec.name)) for spec in model.modules))
 
 
-def train_options(options: DVCOptions, gpus: int, device: str, checkpoint: Path | None, key: str) -> TrainOptions:
-    """The options of the engine's trainer. ``key`` names the experiment; every epoch's checkpoint is kept."""
-    given = _shared(options, TrainOptions) | {"experiment_name": options.name, "experiment_key": key}
+def train_options(options: DVCOptions, gpus: int, device: str, checkpoint: Path | None) -> TrainOptions:
+    """The options of the engine's trainer; every epoch's checkpoint is kept."""
+    given = _shared(options, TrainOptions) | {"experiment_name": options.name}
     return TrainOptions(
         **given, model_config=MODEL_FILE, run_config=str(options.train_conf), lmda=options.lmda, gpu=gpus,
         device=device, checkpoint=checkpoint, per_keep=1,
