@@ -45,17 +45,17 @@ class Part:
 
 
 TRAINING = {
-    "intra": Part(0.26, 5e-4),
-    "estimation": Part(0.04, 5e-4),
-    "motion": Part(0.08, 5e-4),
-    "compensation": Part(0.04, 5e-4),
-    "residual": Part(0.09, 5e-4),
-    "joint": Part(0.12, 4e-4),
-    "reconstructed": Part(0.04, 3e-4),
-    "through_time": Part(0.03, 3e-4),
+    "intra": Part(0.16, 3e-4),
+    "estimation": Part(0.08, 5e-4),
+    "motion": Part(0.08, 3e-4),
+    "compensation": Part(0.06, 4e-4),
+    "residual": Part(0.12, 3e-4),
+    "joint": Part(0.13, 3e-4),
+    "reconstructed": Part(0.04, 2e-4),
+    "through_time": Part(0.03, 1e-4),
 }
 """The shipped stages, trained with `BASE_LMDA`."""
-ADAPTING = {"intra": Part(0.06, 3e-4), "joint": Part(0.04, 3e-4)}
+ADAPTING = {"intra": Part(0.055, 3e-4), "joint": Part(0.045, 3e-4)}
 """The stages that adapt the result to the first of `LMDAS`, and each result to the next."""
 
 INTRA_PERIOD = 8
