@@ -159,10 +159,12 @@ def test_show_prints_what_is_restored(dvc: DVCFolder, capsys: pytest.CaptureFixt
     for name in ("epoch_0001", "epoch_0002", "last"):
         dvc.write(f"log/run_q6/checkpoints/{name}.safetensors", "")
     restored = ("--restore", "load", "--restore_exp_key", "run", "--restore_exp_epoch", "2")
-    (testing,) = shown(dvc, capsys, *restored, "--test", "--gop", "4", "--write_stream")
+    (testing,) = shown(dvc, capsys, *restored, "--test", "--gop", "4")
     test = parse_tester(testing)
     assert test.checkpoint == dvc.path / "log/run_q6/checkpoints/epoch_0002.safetensors"
     assert (test.intra_period, test.gop_size, test.write_stream, test.name) == (4, 1, True, "DVC")
+    (testing,) = shown(dvc, capsys, *restored, "--test", "--no-write_stream")
+    assert not parse_tester(testing).write_stream
     resumed = ("--train_conf", "train_cfg/train.json", "--restore", "resume", "--restore_exp_key", "run")
     train = parse_trainer(shown(dvc, capsys, *resumed)[0])
     assert (train.restore, train.folder) == ("resume", dvc.path / "log/run_q6")
@@ -347,7 +349,7 @@ def test_a_test_reports_each_sequence(dvc: DVCFolder, capfd: pytest.CaptureFixtu
     assert dvc.train("--experiment_name", "run") == 0
     capfd.readouterr()
     restored = ("--restore", "load", "--restore_exp_key", "run", "--restore_exp_epoch", "1", "--gop", "4")
-    assert dvc.run("--experiment_name", "run", *restored, "--test", "--write_stream") == 0
+    assert dvc.run("--experiment_name", "run", *restored, "--test") == 0
     results = dvc.path / "results" / "run"
     (point,), frames = read_rows(results / "rd.csv"), read_frames(results / "frames.csv")
     assert point.bpp is not None and (point.intra_period, point.gop_size, point.frames) == (4, 1, 12)
@@ -369,18 +371,31 @@ def test_a_test_reports_each_sequence(dvc: DVCFolder, capfd: pytest.CaptureFixtu
     assert "motion_hyper_rate" in capfd.readouterr().out
 
 
-def test_quality_levels_are_one_curve(dvc: DVCFolder) -> None:
+def test_quality_levels_are_one_curve(dvc: DVCFolder, caplog: pytest.LogCaptureFixture) -> None:
     """Trained and tested with commands that differ in the level alone, none in another's way."""
     dvc.phases({"two": 1}, two={**PHASE, "steps": 1})
     for level in ("3", "6"):
         assert dvc.train("--quality_level", level) == 0
         assert dvc.run("--quality_level", level, "--restore", "load", "--test") == 0
+    assert "--quality_level" not in caplog.text
     rows = read_rows(dvc.path / "results" / "DVC" / "rd.csv")
     assert [(row.codec, row.lmda) for row in rows] == [("DVC", 65025 * 0.0067), ("DVC", 65025 * 0.0483)]
     assert rows[0].checkpoint != rows[1].checkpoint
     assert [(dvc.path / "results" / "DVC" / level / "summary.csv").is_file() for level in ("q3", "q6")] == [True, True]
     (curve,) = curves(rows, "psnr_rgb")
     assert len(curve.rates) == 2
+
+
+def test_a_checkpoint_of_another_level_is_said(dvc: DVCFolder, caplog: pytest.LogCaptureFixture) -> None:
+    dvc.phases({"two": 1}, two={**PHASE, "steps": 1})
+    assert dvc.train() == 0
+    restored = ("--restore", "load", "--restore_exp_key", "DVC_q6", "--no-write_stream")
+    assert dvc.run("--quality_level", "1", *restored, "--test") == 0
+    (said,) = [record.getMessage() for record in caplog.records if "--quality_level" in record.getMessage()]
+    assert said == ("--quality_level 1 has lmda 117.045, and the checkpoint was trained with 3140.71, that of level 6; "
+                    "its results stand under 117.045")  # fmt: skip
+    (row,) = read_rows(dvc.path / "results" / "DVC" / "rd.csv")
+    assert (row.bpp, row.lmda) == (None, 65025 * 0.0018)
 
 
 # --- the commands, as they stand

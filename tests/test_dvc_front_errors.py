@@ -145,6 +145,14 @@ def test_phases_must_be_there_and_grow(dvc: DVCFolder) -> None:
     ]
 
 
+def test_all_problems_at_once_of_files_behind_an_equals_sign(dvc: DVCFolder) -> None:
+    dvc.coder("DVC_inter", 3, "GoogleHyperPior")
+    flags = ["--MENet=SPi", "--motion_coder_conf=config/DVC_motion.yml", "--residual_coder_conf=config/DVC_inter.yml",
+             "--quality_level=9", "--test"]  # fmt: skip
+    places = [problem.partition(": ")[0].split(" ")[0] for problem in problems(flags)]
+    assert places == ["--quality_level", "config/DVC_inter.yml:1", "--MENet"]
+
+
 def test_all_problems_at_once_before_pytorch(dvc: DVCFolder) -> None:
     """Of flags and of every file, in one go, without a traceback; PyTorch is not waited for."""
     dvc.coder("DVC_motion", 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from pathlib import Path
 
 from torchDVC.dvc_front.options import NO_WEIGHTS
@@ -44,7 +45,8 @@ def intra_weights(given: Path | str | None, quality: int, *, of_zoo: bool) -> Pa
 
 
 def _download(quality: int, path: Path) -> None:
-    from compressai.zoo import bmshj2018_hyperprior
+    with warnings.catch_warnings(action="ignore"):  # what compressai's import gives away is no concern of the user's
+        from compressai.zoo import bmshj2018_hyperprior
     from safetensors.torch import save
 
     from torchDVC.util.files import atomic_path

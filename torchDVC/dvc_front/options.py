@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchDVC.util.command_line import TestOptions, TrainOptions
+from torchDVC.util.command_line import TrainOptions
 from torchDVC.util.flags import flag, parse_flags, same_flag, switch_flag
 from torchDVC.util.values import Unexpected, choice, whole, words
 
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)
 """λ of quality levels 1 to 8, those of compressai's zoo: the loss is R + 255² λ D, with D on [0, 1]."""
+
+LAGRANGIANS = {level: 255**2 * value for level, value in enumerate(LAMBDAS, start=1)}
+"""By quality level, what the engine calls lmda."""
 
 NAME = "DVC"
 NO_WEIGHTS = "none"
@@ -98,7 +101,9 @@ class DVCOptions:
     patch_size: int | None = same_flag(TrainOptions, "patch_size")
     test_datasets: tuple[str, ...] = same_flag(TrainOptions, "test_datasets")
     test_seqs: tuple[str, ...] = same_flag(TrainOptions, "test_seqs")
-    write_stream: bool = same_flag(TestOptions, "write_stream")
+    write_stream: bool = switch_flag(
+        "with --test, write real bitstreams and decode them again (default)", group="results and logging", default=True
+    )
     print_model: bool = same_flag(TrainOptions, "print_model")
     precision: str | None = same_flag(TrainOptions, "precision")
     compile: bool = same_flag(TrainOptions, "compile")
@@ -111,7 +116,7 @@ class DVCOptions:
     @property
     def lmda(self) -> float:
         """The Lagrangian of the quality level, for distortion on [0, 1]."""
-        return 255**2 * LAMBDAS[self.quality_level - 1]
+        return LAGRANGIANS[self.quality_level]
 
     @property
     def codec(self) -> str:
