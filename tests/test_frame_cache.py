@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.conftest import CHECKOUT
 from tests.marked_clips import marked_clip
+from tests.small_model import SmallModel
 from torchDVC.dataset.cache import FrameCache
 from torchDVC.dataset.pictures import write_png
 from torchDVC.dataset.procedural import procedural_clip
@@ -29,14 +36,13 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_cache_is_built_once(marked: Path, own_cache: Path) -> None:
-    heard: list[tuple[int, int]] = []
-    first = training_set(str(marked), frames=2, patch_size=16, seed=0, progress=lambda *done: heard.append(done))
-    assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)]
+def test_cache_is_built_once(marked: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = training_set(str(marked), frames=2, patch_size=16, seed=0)
+    assert "decoding: 4/4 clips" in capsys.readouterr().err
     files = cached_files()
     assert len(files) == 4
-    again = training_set(str(marked), frames=3, patch_size=8, seed=0, progress=lambda *done: heard.append(done))
-    assert len(heard) == 4
+    again = training_set(str(marked), frames=3, patch_size=8, seed=0)
+    assert not capsys.readouterr().err
     assert cached_files() == files
     assert len(first) == len(again) == 4
     assert not list(own_cache.rglob("*partial*"))
@@ -68,11 +74,11 @@ def test_a_changed_clip_is_decoded_again(marked: Path, own_cache: Path) -> None:
 )
 def test_a_damaged_file_is_built_again(marked: Path, own_cache: Path, damage: object) -> None:
     training_set(str(marked), frames=2, patch_size=16, seed=0)
-    for path in cached_files():
+    whole = cached_files()
+    for path in whole:
         path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
-    heard: list[tuple[int, int]] = []
-    clips = training_set(str(marked), frames=2, patch_size=16, seed=0, progress=lambda *done: heard.append(done))
-    assert heard[-1] == (4, 4)
+    clips = training_set(str(marked), frames=2, patch_size=16, seed=0)
+    assert not whole.items() & cached_files().items()
     assert np.array_equal(clips.clips[3].frame(8), marked_clip(3, 9, 40, 30)[8])
 
 
@@ -103,7 +109,28 @@ def test_clips_can_be_sent_to_another_process(marked: Path) -> None:
     assert torch.equal(pickle.loads(pickle.dumps(clips))[0, 0], before)
 
 
-def test_an_interrupted_build_leaves_nothing_half_written(marked: Path, own_cache: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_build_at_once(small_model: SmallModel, own_cache: Path, number: signal.Signals) -> None:
+    """Long before all 128 clips are done."""
+    small_model.write("long.cfg", "[process: i]\nimode = i\ndata = procedural\nframes = 12\npatch_size = 512\n")
+    command = [sys.executable, "torchDVC/trainer.py", *small_model.train_flags("run", cfg="long.cfg")]
+    training = subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True)
+    while not list(own_cache.rglob("*.partial.frames")) and training.poll() is None:
+        time.sleep(0.02)
+    training.send_signal(number)
+    error = training.communicate(timeout=120)[1]
+    assert training.returncode == 130, error
+    assert "Traceback" not in error and error.splitlines()[-1] == "interrupted"
+    assert not list(own_cache.rglob("*partial*"))
+
+
+def test_a_cache_can_be_built_in_any_thread(marked: Path, own_cache: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        clips = pool.submit(training_set, str(marked), frames=2, patch_size=16, seed=0).result()
+    assert len(clips) == len(cached_files()) == 4
+
+
+def test_a_damaged_clip_leaves_nothing_half_written(marked: Path, own_cache: Path) -> None:
     (marked / "clip9").mkdir()
     (marked / "clip9" / "im1.png").write_bytes((marked / "clip1" / "im1.png").read_bytes()[:60])
     with pytest.raises(DataError, match="im1.png: damaged or not a picture"):

@@ -14,7 +14,7 @@ import re
 import struct
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,15 +25,15 @@ import numpy as np
 from torchDVC.util.colour import Plane
 from torchDVC.util.errors import DataError, describe_os_error
 from torchDVC.util.files import atomic_path
-
-Progress = Callable[[int, int], None]
-"""Called with (clips done, clips to do) while a cache is built."""
+from torchDVC.util.interrupts import Interrupts
+from torchDVC.util.progress import Progress
 
 _VERSION = 1
 _END = struct.Struct("<Q8s")
 _MARK = b"lcpclip\n"
 _MAX_TRAILER = 1 << 28
 _OPEN_MAPS = 256
+_THREADS = min(8, os.cpu_count() or 1)
 
 
 class ClipSource(Protocol):
@@ -87,28 +87,21 @@ class FrameCache:
     def __getstate__(self) -> dict[str, object]:
         return {"folder": self.folder, "_open": OrderedDict()}
 
-    def clips(self, sources: Sequence[ClipSource], progress: Progress | None = None) -> list[CachedClip]:
-        """All ``sources`` as clips, those decoded that are not in the cache yet; ``progress`` hears of those."""
-        entries = {source.key: self._find(source) for source in sources}
-        missing = [source for source in sources if entries[source.key] is None]
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            running = {pool.submit(self._build, source): source for source in missing}
-            try:
-                for done, future in enumerate(as_completed(running), start=1):
-                    entries[running[future].key] = future.result()
-                    if progress is not None:
-                        progress(done, len(missing))
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-        found = ((source, entries[source.key]) for source in sources)
-        return [CachedClip(source, entry.shape, self) for source, entry in found if entry is not None]
+    def clips(self, sources: Sequence[ClipSource]) -> list[CachedClip]:
+        """All ``sources`` as clips, those decoded that are not in the cache yet; an interrupt ends it."""
+        with Interrupts() as interrupts:
+            found = {source.key: self._find(source) for source in interrupts.watch(sources)}
+            missing = {source.key: source for source in sources if found[source.key] is None}
+            built = self._build_all(missing, interrupts) if missing else {}
+            entries = ((source, found[source.key] or built[source.key]) for source in interrupts.watch(sources))
+            return [CachedClip(source, entry.shape, self) for source, entry in entries]
 
     def frame(self, source: ClipSource, index: int) -> Plane:
         """Frame ``index`` of a clip; one that is damaged on the disk is decoded again, with its whole clip."""
         entry, frames, verified = self._mapped(source)
         if index not in verified:
             if zlib.crc32(frames[index].data) != entry.checksums[index]:
-                self._build(source)
+                self._build(source, Interrupts())
                 self._open.pop(source.key)
                 return self.frame(source, index)
             verified.add(index)
@@ -122,7 +115,7 @@ class FrameCache:
 
     def _mapped(self, source: ClipSource) -> tuple[Entry, np.memmap, set[int]]:
         if source.key not in self._open:
-            entry = self._find(source) or self._build(source)
+            entry = self._find(source) or self._build(source, Interrupts())
             if len(self._open) >= _OPEN_MAPS:
                 self._open.popitem(last=False)
             self._open[source.key] = entry, np.memmap(entry.path, np.uint8, "r", shape=entry.shape), set()
@@ -141,22 +134,37 @@ class FrameCache:
         frames_end = path.stat().st_size - trailer["length"]
         return entry if int(np.prod(entry.shape)) == frames_end else None
 
-    def _build(self, source: ClipSource) -> Entry:
+    def _build_all(self, sources: Mapping[str, ClipSource], interrupts: Interrupts) -> dict[str, Entry]:
+        """Decode several clips at once; where one fails, the others are given up."""
+        built: dict[str, Entry] = {}
+        with Progress(len(sources), "decoding", unit="clip") as bar, ThreadPoolExecutor(_THREADS) as pool:
+            running = {pool.submit(self._build, source, interrupts): key for key, source in sources.items()}
+            try:
+                for future in as_completed(running):
+                    built[running[future]] = future.result()
+                    bar.update()
+            except BaseException:
+                interrupts.requested = True
+                pool.shutdown(cancel_futures=True)
+                raise
+        return built
+
+    def _build(self, source: ClipSource, interrupts: Interrupts) -> Entry:
         """Decode a clip into its file."""
         path = self.path(source)
         try:
-            return self._write(source, path)
+            return self._write(source, path, interrupts)
         except OSError as error:
             raise DataError(
                 f"{describe_os_error(error)} (while caching the decoded frames of {source.key}); "
                 "make room, or set TORCHDVC_CACHE to a folder with more"
             ) from error
 
-    def _write(self, source: ClipSource, path: Path) -> Entry:
+    def _write(self, source: ClipSource, path: Path, interrupts: Interrupts) -> Entry:
         checksums: list[int] = []
         shape: tuple[int, ...] = ()
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            for frame in source.decode():
+            for frame in interrupts.watch(source.decode()):
                 if shape and shape != frame.shape:
                     raise DataError(
                         f"{source.key}: frame {len(checksums)} has another size than the first; make it one"

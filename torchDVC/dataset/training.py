@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from torchDVC.dataset.cache import ClipSource, FrameCache, Progress
+from torchDVC.dataset.cache import ClipSource, FrameCache
 from torchDVC.dataset.shards import ShardClip, is_shards, shard_clips
 from torchDVC.dataset.sources import SEPTUPLET, clip_sources, cut_list
 from torchDVC.util.colour import Plane
@@ -114,9 +114,8 @@ def training_set(
     static_rate: float = 0.0,
     reverse_rate: float = 0.0,
     max_step: int = 1,
-    progress: Progress | None = None,
 ) -> TrainingClips:
-    """The training clips of ``data``, decoded into the cache first (``progress`` hears how far that is).
+    """The training clips of ``data``, decoded into the cache first, with a progress bar.
 
     ``data`` is `default` (Vimeo-90k where $DATASET holds it, else procedural clips), `procedural`, `vimeo90k`, a
     folder of clips or a clip (a path, also below $DATASET), ``*.tar`` shards, or several of these joined by ``+``.
@@ -125,14 +124,19 @@ def training_set(
     The cache is in $TORCHDVC_CACHE, by default ``~/.cache/torchDVC``.
     """
     cutting = Cutting(frames, patch_size, static_rate, reverse_rate, max_step)
+    chosen = cut_list(listed_clips(data, frames, patch_size), cut)
+    cache = FrameCache(Path(os.environ.get("TORCHDVC_CACHE") or "~/.cache/torchDVC").expanduser())
+    clips: list[Clip] = [clip for clip in chosen if isinstance(clip, ShardClip)]
+    clips += cache.clips([clip for clip in chosen if not isinstance(clip, ShardClip)])
+    return TrainingClips(_fitting(data, clips, cutting), cutting, seed)
+
+
+def listed_clips(data: str, frames: int, patch_size: int) -> list[ClipSource | ShardClip]:
+    """The clips that `training_set` takes its part of, none of them decoded yet. `DataError` where there are none."""
     listed: list[ClipSource | ShardClip] = []
     for part in _parts(data):
         listed += shard_clips(part) if is_shards(part) else clip_sources(part, frames=frames, patch_size=patch_size)
-    chosen = cut_list(listed, cut)
-    cache = FrameCache(Path(os.environ.get("TORCHDVC_CACHE") or "~/.cache/torchDVC").expanduser())
-    clips: list[Clip] = [clip for clip in chosen if isinstance(clip, ShardClip)]
-    clips += cache.clips([clip for clip in chosen if not isinstance(clip, ShardClip)], progress)
-    return TrainingClips(_fitting(data, clips, cutting), cutting, seed)
+    return listed
 
 
 def training_loader(

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import signal
+import threading
+from collections.abc import Iterable, Iterator
 from types import FrameType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Interrupts:
-    """While open, the first Ctrl-C or termination signal only sets ``requested``; a second one interrupts at once."""
+    """While open, the first Ctrl-C or termination signal only sets ``requested``; a second one interrupts at once.
+
+    One that is opened inside another takes the signals until it is closed; Python hands them to the main thread only.
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -15,8 +23,16 @@ class Interrupts:
         self.requested = False
 
     def __enter__(self) -> Interrupts:
-        self._before = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
+        handled = self.SIGNALS if threading.current_thread() is threading.main_thread() else ()
+        self._before = {number: signal.signal(number, self._handle) for number in handled}
         return self
+
+    def watch(self, items: Iterable[T]) -> Iterator[T]:
+        """``items`` one after another, in any thread; `KeyboardInterrupt` instead of the next once it is requested."""
+        for item in items:
+            if self.requested:
+                raise KeyboardInterrupt
+            yield item
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
