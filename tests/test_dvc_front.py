@@ -7,6 +7,7 @@ import dataclasses
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -349,12 +350,14 @@ def test_a_test_reports_each_sequence(dvc: DVCFolder, capfd: pytest.CaptureFixtu
     assert dvc.train("--experiment_name", "run") == 0
     capfd.readouterr()
     restored = ("--restore", "load", "--restore_exp_key", "run", "--restore_exp_epoch", "1", "--gop", "4")
-    assert dvc.run("--experiment_name", "run", *restored, "--test") == 0
+    shutil.copy(dvc.data / "one.y4m", dvc.path / "one.y4m")
+    both = ("--test_datasets", str(dvc.data / "one.y4m"), str(dvc.path / "one.y4m"))
+    assert dvc.run("--experiment_name", "run", *restored, "--test", *both) == 0
     results = dvc.path / "results" / "run"
-    (point,), frames = read_rows(results / "rd.csv"), read_frames(results / "frames.csv")
+    (point, copy), frames = read_rows(results / "rd.csv"), read_frames(results / "frames.csv")
     assert point.bpp is not None and (point.intra_period, point.gop_size, point.frames) == (4, 1, 12)
-    (own,) = (results / "q6").glob("*_one.csv")
-    with open(own, newline="") as file:
+    frames = [frame for frame in frames if frame.dataset == point.dataset]
+    with open(results / "q6" / f"{point.dataset}_one.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["type"] for row in rows] == ["I", "P", "P", "P"] * 3
     for row, frame in zip(rows, sorted(frames, key=lambda frame: frame.frame), strict=True):
@@ -365,8 +368,9 @@ def test_a_test_reports_each_sequence(dvc: DVCFolder, capfd: pytest.CaptureFixtu
             assert 0 < float(row["motion_hyper_rate"]) < float(row["motion_rate"])
             assert row["residual_hyper_rate"] == "" and float(row["mc_psnr"]) > 0 and float(row["warped_psnr"]) > 0
     with open(results / "q6" / "summary.csv", newline="") as file:
-        (one, overall) = csv.DictReader(file)
-    assert one["sequence"] == "one" and overall["sequence"] == "all"
+        (one, other, overall) = csv.DictReader(file)
+    assert [line["sequence"] for line in (one, other, overall)] == ["one", "one", "all"]
+    assert [line["dataset"] for line in (one, other, overall)] == [point.dataset, copy.dataset, ""]
     assert float(one["psnr"]) == pytest.approx(point.psnr_rgb, rel=1e-5)
     assert "motion_hyper_rate" in capfd.readouterr().out
 

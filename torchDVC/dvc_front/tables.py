@@ -44,10 +44,11 @@ def summary(sequences: Sequence[tuple[RDRow, Sequence[FrameRow]]]) -> tuple[list
     """Header and a line for each sequence: means over the frames that have a value, and the mean of all sequences."""
     means = [[_mean([of(f, row.width * row.height) for f in frames]) for of in COLUMNS.values()]
              for row, frames in sequences]
-    lines = [[row.sequence, str(row.frames), *map(_cell, own)] for (row, _), own in zip(sequences, means, strict=True)]
+    lines = [[row.dataset, row.sequence, str(row.frames), *map(_cell, own)]
+             for (row, _), own in zip(sequences, means, strict=True)]
     overall = [_mean(column) for column in zip(*means, strict=True)]
-    lines.append(["all", str(sum(row.frames for row, _ in sequences)), *map(_cell, overall)])
-    return ["sequence", "frames", *COLUMNS], lines
+    lines.append(["", "all", str(sum(row.frames for row, _ in sequences)), *map(_cell, overall)])
+    return ["dataset", "sequence", "frames", *COLUMNS], lines
 
 
 def write(folder: Path, results: Results, lmda: float) -> str:
