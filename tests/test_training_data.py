@@ -21,7 +21,7 @@ from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.sources import FileClip, cut_list
 from torchDVC.dataset.training import Cutting, TrainingClips, training_loader, training_set
 from torchDVC.dataset.video import Frame, VideoInfo, open_video, open_writer
-from torchDVC.util.errors import DataError
+from torchDVC.util.errors import DataError, describe_os_error
 
 
 @pytest.fixture
@@ -276,6 +276,24 @@ def test_shards(tmp_path: Path) -> None:
             expected = marked_clip(number, 11, 40, 30)
             assert all(np.array_equal(shard_clip.frame(t), expected[t]) for t in range(11))
         assert equal(batches(clips, steps=5), batches(clips, steps=5, num_workers=2))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_damage_found_while_training_is_named_in_one_line(tmp_path: Path, workers: int) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    pictures = write_pictures(tmp_path / "a", marked_clip(0, 3, 40, 30), "{}.png")
+    data = {f"im{path.stem}.png": path.read_bytes() for path in sorted(pictures.iterdir())}
+    with webdataset.TarWriter(str(tmp_path / "a.tar"), encoder=False) as tar:
+        tar.write({"__key__": "a", **data, "im2.png": data["im2.png"][:80]})
+    clips = training_set(str(tmp_path / "a.tar"), frames=3, patch_size=16, seed=0)
+    with pytest.raises(DataError) as raised:
+        batches(clips, steps=2, num_workers=workers)
+    assert str(raised.value).startswith(f"{tmp_path / 'a.tar'}:a.im2.png: damaged")
+    assert "\n" not in str(raised.value)
+    (tmp_path / "a.tar").unlink()
+    with pytest.raises(FileNotFoundError) as gone:
+        batches(clips, steps=2, num_workers=workers)
+    assert describe_os_error(gone.value) == f"{tmp_path / 'a.tar'}: no such file or directory"
 
 
 # -- bad data --------------------------------------------------------------------------------------------------------

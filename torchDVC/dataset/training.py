@@ -11,13 +11,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from torchDVC.dataset.cache import ClipSource, FrameCache
 from torchDVC.dataset.shards import ShardClip, is_shards, shard_clips
 from torchDVC.dataset.sources import SEPTUPLET, clip_sources, cut_list
 from torchDVC.util.colour import Plane
-from torchDVC.util.errors import DataError
+from torchDVC.util.errors import DataError, LCPError
 
 ItemKey = tuple[int, int]
 """(epoch, index); an index beyond the number of items starts over with other random choices."""
@@ -103,6 +103,23 @@ class TrainingClips(Dataset[torch.Tensor]):
         clip = self.clips[self._clip_of[index % len(self)]]
         return self.cutting.cut(clip, rng)
 
+    def __getitems__(self, keys: Sequence[ItemKey]) -> list[torch.Tensor] | LCPError | OSError:
+        """The items of a batch, or what is wrong with one: raised in a worker, it would come with a traceback."""
+        try:
+            return [self[key] for key in keys]
+        except (LCPError, OSError) as error:
+            return error
+
+
+class _Batches(DataLoader[torch.Tensor]):
+    """A loader that raises the errors its workers return."""
+
+    def __iter__(self) -> Iterator[torch.Tensor]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
 
 def training_set(
     data: str,
@@ -160,14 +177,20 @@ def training_loader(
     """
     whole = max(1, len(clips) // (batch_size * world_size)) if steps is None else steps
     order = _Order(len(clips), batch_size, epoch, seed, range(start_batch, whole), rank, world_size)
-    return DataLoader(
+    return _Batches(
         clips,
         batch_sampler=order,
+        collate_fn=_batch,
         num_workers=num_workers,
         pin_memory=pin_memory,
         # A generator of its own: else PyTorch's global one would move on with every epoch begun.
         generator=torch.Generator(),
     )
+
+
+def _batch(items: list[torch.Tensor] | Exception) -> torch.Tensor | Exception:
+    """Items as one tensor; in a worker process one of shared memory."""
+    return items if isinstance(items, Exception) else default_collate(items)
 
 
 @dataclass(frozen=True)
