@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.models.codec import Codec
 from torchDVC.modules.entropy.streams import DryStream, EstimatingStream, ReadingStream, TrainingStream, WritingStream
 from torchDVC.modules.intra.bpg import BPGIntra
+from torchDVC.modules.intra.hevc import HEVCIntra
 from torchDVC.util.configuration import load_model_config
 from torchDVC.util.errors import BitstreamError, LCPError
 
@@ -93,6 +96,28 @@ def test_damage_is_a_bitstream_error(tmp_path):
     for cut in (0, 3, len(payload) // 2):
         with pytest.raises(BitstreamError):
             codec.code_frame("i", SIZE, ReadingStream(payload[:cut]))
+
+
+def wav() -> bytes:
+    """A second of silence."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(16000))
+    return file.getvalue()
+
+
+def test_hevc_is_one_picture_of_the_right_size_and_nothing_else():
+    intra = HEVCIntra(37, "ultrafast")
+    picture = np.random.default_rng(0).integers(0, 256, (3, 64, 128), np.uint8)
+    data = intra.encode(picture)
+    assert intra.decode(data, 128, 64).shape == (3, 64, 128)
+    for width, height in ((64, 64), (128, 128), (64, 128)):
+        with pytest.raises(BitstreamError, match="HEVC picture"):
+            intra.decode(data, width, height)
+    for other in (b"", wav(), bytes(300), data * 2, b"#EXTM3U\nfile.ts\n"):
+        with pytest.raises(BitstreamError, match="HEVC picture"):
+            intra.decode(other, 128, 64)
 
 
 def test_bpg_with_the_programs_it_needs(tmp_path, monkeypatch):

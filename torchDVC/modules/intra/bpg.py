@@ -6,6 +6,7 @@ import numpy as np
 
 from torchDVC.modules.intra.conventional import ConventionalIntra
 from torchDVC.util.bpg import decode_bpg, encode_bpg
+from torchDVC.util.errors import BitstreamError, DataError
 from torchDVC.util.registry import codec_module
 
 
@@ -24,4 +25,7 @@ class BPGIntra(ConventionalIntra):
         return encode_bpg(picture, self.qp)
 
     def decode(self, data: bytes, width: int, height: int) -> np.ndarray:
-        return decode_bpg(data)
+        try:
+            return decode_bpg(data)
+        except DataError as error:  # of what bpgdec made of it
+            raise BitstreamError(f"damaged BPG picture: {error}") from error

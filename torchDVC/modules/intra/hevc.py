@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
-from torchDVC.analysis.coded_files import read_av, write_av
+from torchDVC.analysis.coded_files import write_av
 from torchDVC.analysis.encoders import ENCODERS
 from torchDVC.coding_structure import CodingStructure
-from torchDVC.dataset.frame import Frame, VideoInfo
+from torchDVC.dataset.frame import Frame, VideoInfo, split_planes
 from torchDVC.modules.intra.conventional import ConventionalIntra
 from torchDVC.util.errors import BitstreamError
 from torchDVC.util.registry import codec_module
@@ -39,13 +42,24 @@ class HEVCIntra(ConventionalIntra):
             return path.read_bytes()
 
     def decode(self, data: bytes, width: int, height: int) -> np.ndarray:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "picture.hevc"
-            path.write_bytes(data)
-            try:
-                frames = [frame for frame, _, _ in read_av(path, VideoInfo(width, height))]
-            except av.error.FFmpegError as error:
-                raise BitstreamError(f"damaged HEVC picture: {error.strerror}") from None
-        if len(frames) != 1:
-            raise BitstreamError(f"{len(frames)} HEVC pictures; expected one")
-        return frames[0].rgb
+        try:
+            pictures = list(islice(_pictures(data, width * height), 2))
+        except av.error.FFmpegError as error:
+            raise BitstreamError(f"damaged HEVC picture: {error.strerror}") from None
+        if len(pictures) != 1:
+            raise BitstreamError(f"{len(pictures) or 'no'} HEVC pictures; expected one")
+        [picture] = pictures
+        form = f"{picture.width}x{picture.height} {picture.format.name}"
+        if form != f"{width}x{height} yuv420p":
+            raise BitstreamError(f"HEVC picture of {form}; expected {width}x{height} yuv420p")
+        packed: Any = picture.to_ndarray()
+        return Frame(yuv=split_planes(packed.reshape(-1), width, height)).rgb
+
+
+def _pictures(data: bytes, most_pixels: int) -> Iterator[av.VideoFrame]:
+    """The pictures in HEVC data; they are taken as nothing else, whatever they look like."""
+    decoder = av.CodecContext.create("hevc", "r")
+    decoder.thread_count = 1
+    decoder.options = {"max_pixels": str(most_pixels)}
+    for packet in [*decoder.parse(data), *decoder.parse(None), None]:
+        yield from decoder.decode(packet)
