@@ -11,13 +11,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tests.conftest import CHECKOUT
 from tests.small_model import TEST, TRAIN, SmallModel, make_small_model
 from torchDVC.util import checkpoints
+from torchDVC.util.errors import run_command
 
 Error = Callable[[], str]
 
@@ -44,6 +47,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> Smal
 
 def no_leftovers(folder: Path) -> bool:
     return not [path for path in folder.rglob("*partial*")]
+
+
+@pytest.mark.parametrize("allocate", [lambda: torch.zeros(2**45), lambda: bytearray(2**60), lambda: np.zeros(2**45)])
+def test_memory_that_does_not_suffice_is_one_line(allocate: Callable[[], Any], error: Error) -> None:
+    assert run_command(lambda: len(allocate())) == 2
+    assert error().startswith("not enough memory")
+    with pytest.raises(RuntimeError, match="shape"):
+        run_command(lambda: len(torch.zeros(2, 3) @ torch.zeros(2, 3)))
 
 
 # --- files of configuration

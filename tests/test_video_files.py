@@ -444,6 +444,13 @@ def test_what_x264_cannot_write_is_said(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("fps", [Fraction(1, 2**32 - 1), Fraction(2**32 - 1)])
+def test_rates_that_mp4_has_no_room_for_are_refused(tmp_path: Path, fps: Fraction) -> None:
+    with pytest.raises(DataError, match=rf"a\.mp4: x264 cannot write 8x8 at {fps} frames/s .*; write a \.y4m instead"):
+        write(tmp_path / "a.mp4", random_frames(8, 8, 2), fps=fps)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_clip_cannot_be_written_in_an_unknown_form(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"clips cannot be written as '\.mp5'; did you mean '\.mp4'"):
         open_writer(tmp_path / "a.mp5", VideoInfo(4, 4))

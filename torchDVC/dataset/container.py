@@ -110,9 +110,10 @@ class Mp4Writer(VideoWriter):
 
     def _open(self, path: Path) -> None:
         info = self.info
-        self._container = av.open(str(path), "w")
         options = {"crf": str(CRF), "preset": "medium"}
-        self._stream = self._container.add_stream("libx264", rate=info.fps, options=options)
+        with _writing(self.path, info):
+            self._container = av.open(str(path), "w")
+            self._stream = self._container.add_stream("libx264", rate=info.fps, options=options)
         self._stream.width, self._stream.height = info.width, info.height
         self._stream.pix_fmt = "yuv444p" if info.width % 2 or info.height % 2 else "yuv420p"
         context = self._stream.codec_context
@@ -127,8 +128,8 @@ class Mp4Writer(VideoWriter):
             rows = np.zeros((target.height, target.line_size), np.uint8)
             rows[:, : target.width] = plane[: target.height, : target.width]
             target.update(rows.tobytes())
-        picture.pts, picture.time_base = self.written, 1 / self.info.fps
         with _writing(self.path, self.info):
+            picture.pts, picture.time_base = self.written, 1 / self.info.fps
             self._container.mux(self._stream.encode(picture))
 
     def _finish(self) -> None:
@@ -161,11 +162,11 @@ def _writing(path: Path, info: VideoInfo) -> Iterator[None]:
     """Report FFmpeg's errors as one line, and those of the operating system (a full disk) as its own."""
     try:
         yield
-    except av.error.FFmpegError as error:
+    except (av.error.FFmpegError, OverflowError) as error:  # PyAV's fractions are of 32 bits
         if isinstance(error, OSError):
             raise OSError(error.errno, error.strerror, str(path)) from error
         clip = f"{info.width}x{info.height} at {info.fps} frames/s"
-        reason = str(error.strerror).lower()
+        reason = str(getattr(error, "strerror", error)).lower()
         raise DataError(f"{path}: x264 cannot write {clip} ({reason}); write a .y4m instead") from error
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|bad_alloc")
+"""What PyTorch's errors say, on the CPU and on devices."""
+_AMOUNT = re.compile(r"allocate ([\d.]+ (?:[KMG]iB|bytes))")
 
 
 class LCPError(Exception):
@@ -59,11 +64,17 @@ def describe_os_error(error: OSError) -> str:
     return f"{error.filename}: {what}" if error.filename else what
 
 
+def _asked_for(message: str) -> str:
+    """What could not be had, where a message says it."""
+    amount = _AMOUNT.search(message)
+    return f" for another {amount[1]}" if amount else ""
+
+
 def run_command(main: Callable[[], int | None]) -> int:
     """Run a command line's body; turn user-facing errors into one line each and an exit code.
 
-    Returns 0 (or what ``main`` returns) on success, 2 on an `LCPError` or operating-system error, 130 on Ctrl-C.
-    Programming errors keep their traceback.
+    Returns 0 (or what ``main`` returns) on success, 2 on an `LCPError`, an operating-system error or where memory does
+    not suffice, 130 on Ctrl-C. Programming errors keep their traceback.
     """
     try:
         return main() or 0
@@ -75,6 +86,11 @@ def run_command(main: Callable[[], int | None]) -> int:
         return EXIT_ERROR
     except OSError as error:
         print(describe_os_error(error), file=sys.stderr)
+        return EXIT_ERROR
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error))):
+            raise
+        print(f"not enough memory{_asked_for(str(error))}; try smaller pictures or batches", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
