@@ -120,6 +120,14 @@ LYING: dict[str, tuple[Change, str]] = {
     "another width": (_set("modules", 0, "args", "width", value=7), "does not fit"),
     "unknown code": (_set("modes", "pmode", value="emxr"), "no module has the code 'x'"),
     "no mode": (_set("modes", value={}), "lacks a mode string"),
+    "a path as its name": (_set("name", value="../../evil"), "expected a plain name"),
+    "a hidden name": (_set("name", value=".."), "expected a plain name"),
+    "a name that writes to the terminal": (_set("name", value="a\x1b[2J"), "expected a plain name"),
+    "integers that are none": (
+        lambda c: c["integers"].update({k: {"shift": torch.zeros(1, dtype=torch.bfloat16)} for k in c["integers"]}),
+        "'shift': torch.bfloat16; expected torch.int32",
+    ),
+    "more memory than there is": (_set("modules", 0, "args", "width", value=10**6), "claim far more memory"),
     "no integers": (_set("integers", value={}), "lacks the integers of"),
 }
 
@@ -194,6 +202,24 @@ def test_models_are_kept_and_found(model: Model, tmp_path: Path, monkeypatch: py
     assert model_store.open_model(kept.stem).hash == model.hash
     with pytest.raises(CheckpointError, match=f"did you mean '{kept.stem}'"):
         model_store.open_model(kept.stem[:-2])
+
+
+def test_damaged_copies_stand_in_nobodys_way(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG", str(tmp_path))
+    kept = model_store.keep(model)
+    whole = kept.read_bytes()
+    damaged = bytearray(whole)
+    damaged[-50] ^= 1
+    kept.write_bytes(damaged)
+    with pytest.raises(CheckpointError, match="damaged"):
+        model_store.find(model.hash)
+    other = kept.with_name("zz.safetensors")
+    other.write_bytes(whole)
+    assert model_store.find(model.hash).hash == model.hash
+    assert model_store.keep(model) == other
+    other.unlink()
+    assert model_store.keep(model) == kept
+    assert model_store.find(model.hash).hash == model.hash
 
 
 def test_a_folder_of_ones_own_goes_first(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from torchDVC.models.codec import Codec
 from torchDVC.modules.entropy.exact import ExactModule
@@ -32,6 +34,9 @@ from torchDVC.util.report import Report
 FORMAT = 1
 SHOWN_DIGITS = 12
 """Hexadecimal digits of a hash that messages and file names show."""
+SLACK = 16
+"""Making a codec may take so many times the memory of its weights, for how they start and what goes with them."""
+_MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.arange)
 
 
 @dataclass(frozen=True)
@@ -76,14 +81,15 @@ def load_model(path: Path) -> Model:
     """Read a model file, onto the CPU. Raises `CheckpointError` naming a missing, damaged or foreign file."""
     contents = _read(path)
     config = ModelConfig(contents["name"], path, tuple(_specs(contents["modules"], path)))
-    codec = Codec(config)
+    with _Allowance(contents["model"], str(path)):
+        codec = Codec(config)
     checkpoints.load_weights(codec, contents["model"], str(path))
     integers = contents["integers"]
     for name, module in _exact_modules(codec):
         if name not in integers:
             raise CheckpointError(f"{path}: lacks the integers of {name}")
         try:
-            module.fix({key: array.numpy() for key, array in integers[name].items()})
+            module.fix({key: _whole_numbers(key, tensor) for key, tensor in integers[name].items()})
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {name}: {error}") from error
     return Model(codec.eval(), _modes(contents["modes"], config), contents["hash"])
@@ -95,6 +101,15 @@ def stored_hash(path: Path) -> str:
         return checkpoints.load_text(path, "hash")
     except CheckpointError:
         return ""
+
+
+def is_intact(path: Path) -> bool:
+    """Whether it is a model file whose contents match its hash."""
+    try:
+        _read(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 # --- content
@@ -157,6 +172,8 @@ def _read(path: Path) -> dict[str, Any]:
             sound = named and all(map(_holds_tensors, [weights, *integers.values()]))
         case _:
             raise CheckpointError(f"{path}: not a model file; 'codec.py export' makes one of a checkpoint")
+    if not _is_plain(contents["name"]):
+        raise CheckpointError(f"{path}: called {contents['name']!r:.60}; expected a plain name such as baseline")
     if contents["format"] != FORMAT:
         raise CheckpointError(f"{path}: a model file of format {contents['format']}; expected {FORMAT}")
     if not sound or contents["hash"] != _digest(contents):
@@ -164,9 +181,39 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(contents)
 
 
+def _is_plain(name: str) -> bool:
+    """Whether files may be called so, and messages print it as it is."""
+    return name.isprintable() and Path(name).name == name and not name.startswith(".") and "\\" not in name
+
+
 def _holds_tensors(value: Any) -> bool:
     """Whether it is tensors by name."""
     return isinstance(value, dict) and all(isinstance(k, str) and isinstance(t, Tensor) for k, t in value.items())
+
+
+class _Allowance(TorchFunctionMode):
+    """Ends the making of a codec whose arguments claim far more memory than its weights take, before it is taken."""
+
+    def __init__(self, weights: Mapping[str, Tensor], where: str) -> None:
+        super().__init__()
+        self._left = SLACK * (2**20 + sum(tensor.numel() for tensor in weights.values()))
+        self._where = where
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _MAKERS:
+            self._left -= func(*args, **{**kwargs, "device": "meta"}).numel()
+        elif func is torch.eye:  # asked for on "meta", it would import half of PyTorch
+            self._left -= args[0] * args[-1]
+        if self._left < 0:
+            raise CheckpointError(f"{self._where}: damaged: its arguments claim far more memory than its weights take")
+        return func(*args, **kwargs)
+
+
+def _whole_numbers(name: str, tensor: Tensor) -> np.ndarray:
+    if tensor.dtype != torch.int32:
+        raise CheckpointError(f"'{name}': {tensor.dtype}; expected torch.int32")
+    return tensor.numpy()
 
 
 def _specs(rows: list[Any], path: Path) -> Iterator[ModuleSpec]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from torchDVC.models.model_file import SHOWN_DIGITS, Model, load_model, save_model, stored_hash
+from torchDVC.models.model_file import SHOWN_DIGITS, Model, is_intact, load_model, save_model, stored_hash
 from torchDVC.util.checkpoints import SUFFIX
 from torchDVC.util.errors import CheckpointError, nearest
 
@@ -21,10 +21,10 @@ def folders() -> list[Path]:
 
 
 def keep(model: Model) -> Path:
-    """Put a model where `find` finds it, unless it is there already; returns the file."""
-    known = _file_of(model.hash)
-    if known is not None:
-        return known
+    """Put a model where `find` finds it, unless it is there already, undamaged; returns the file."""
+    for known in _files_of(model.hash):
+        if is_intact(known):
+            return known
     path = folders()[0] / f"{model.name}-{model.hash[:SHOWN_DIGITS]}{SUFFIX}"
     save_model(path, model)
     return path
@@ -32,13 +32,16 @@ def keep(model: Model) -> Path:
 
 def find(prefix: str) -> Model:
     """The model whose hash begins with ``prefix``. Raises `CheckpointError` that says where it was looked for."""
-    path = _file_of(prefix)
-    if path is None:
-        searched = ", ".join(map(str, folders()))
-        raise CheckpointError(
-            f"model {prefix[:SHOWN_DIGITS]}… is not here; expected --model, or its file in one of: {searched}"
-        )
-    return load_model(path)
+    searched = ", ".join(map(str, folders()))
+    problem = CheckpointError(
+        f"model {prefix[:SHOWN_DIGITS]}… is not here; expected --model, or its file in one of: {searched}"
+    )
+    for path in _files_of(prefix):
+        try:
+            return load_model(path)
+        except CheckpointError as error:  # there may be another copy
+            problem = error
+    raise problem
 
 
 def open_model(name: str) -> Model:
@@ -51,10 +54,10 @@ def open_model(name: str) -> Model:
     raise CheckpointError(f"{name}: no such model file, nor a model of that name{nearest(name, names)}")
 
 
-def _file_of(prefix: str) -> Path | None:
-    """The first file that says its hash begins so; those named after it are asked first."""
+def _files_of(prefix: str) -> Iterator[Path]:
+    """The files that say their hash begins so; those named after it are asked first."""
     files = sorted(_files(), key=lambda path: prefix[:SHOWN_DIGITS] not in path.name)
-    return next((path for path in files if stored_hash(path).startswith(prefix)), None)
+    return (path for path in files if stored_hash(path).startswith(prefix))
 
 
 def _files() -> Iterator[Path]:
