@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import time
 from typing import IO, Any
@@ -9,16 +11,23 @@ from typing import IO, Any
 LINE_EVERY = 30.0  # seconds between the lines of a log file
 
 
+def first_process() -> bool:
+    """Whether this process is the only one, or the first of those that ``torchrun`` or ``--gpu`` started."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
 class Progress:
     """Counts ``total`` steps of ``title`` on ``stream``, with the latest values and the time left.
 
     Use as a context manager. ``total`` may be None when it is not known; ``done`` steps are counted as done before
     (a resumed run), so that the time left is right. Values such as ``rate="0.123 bpp"`` stand behind the bar as given.
+    Without a ``stream`` it is standard error, and of several processes only the first shows anything.
     """
 
     def __init__(self, total: int | None, title: str, *, done: int = 0, unit: str = "step",
                  stream: IO[str] | None = None) -> None:
-        stream = sys.stderr if stream is None else stream
+        if stream is None:
+            stream = sys.stderr if first_process() else io.StringIO()
         kind = _Bar if stream.isatty() else _Lines
         self._display: _Bar | _Lines = kind(total, title, done, unit, stream)
 
