@@ -18,10 +18,11 @@ from tests.conftest import CHECKOUT
 from tests.small_model import TRAIN, SmallModel, different, make_small_model
 from torchDVC.coding_structure import training_frames
 from torchDVC.models.loss import StageLoss, ms_ssim_loss, squared_error
-from torchDVC.training.optimization import Updater, make_optimizer, set_memory_format
+from torchDVC.training.optimization import AUX, Updater, make_optimizer, set_memory_format
 from torchDVC.util import checkpoints
 from torchDVC.util.command_line import parse_trainer
 from torchDVC.util.configuration import TrainConfig, load_run
+from torchDVC.util.errors import DataError
 
 INTRA, MOTION, JOINT = range(3)
 
@@ -99,9 +100,19 @@ def test_start_epoch_enters_the_stage_it_falls_into(small_model: SmallModel, epo
     assert ("motion_estimator" in different(before, after)) == ("motion" in stages)
 
 
-def test_a_start_after_the_end_is_refused(small_model: SmallModel, capsys: pytest.CaptureFixture[str]) -> None:
-    assert small_model.train("run", "--start_epoch", "4") == 2
-    assert "--start_epoch 4; train has epochs 0 to 3" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--start_epoch", "4"), "--start_epoch 4; train has epochs 0 to 3"),
+        (("--end_epoch", "50"), "--end_epoch 50; expected at most 4, the number of epochs of train"),
+        (("--restore", "resume", "--start_epoch", "1"), "--start_epoch 1 has no use with --restore resume"),
+    ],
+)
+def test_epochs_that_cannot_be_run_are_refused(
+    small_model: SmallModel, flags: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert small_model.train("run", *flags) == 2
+    assert said in capsys.readouterr().err
     assert not (small_model.path / "run").exists()
 
 
@@ -155,8 +166,11 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         (("--lmda", "512"), "--lmda was 256.0 and is 512.0 now"),
         (("--seed", "7"), "--seed was 0 and is 7 now"),
         (("--precision", "bf16-mixed"), "--precision was None and is bf16-mixed now"),
-        (("batch_size = 1", "batch_size = 2"), "stage intra of the train cfg was"),
-        (("epochs = 2", "epochs = 3"), "stage motion of the train cfg was"),
+        (("batch_size = 1", "batch_size = 2"), "batch_size of stage intra was 1 and is 2 now"),
+        (("RNN = 1", "RNN = 2"), "RNN of stage joint was 1 and is 2 now"),
+        (("[header]", "[header]\nlr.motion_codec = 1e-3"), "lr.motion_codec of stage intra was 0.0001 and is 0.001"),
+        (("epochs = 2", "epochs = 3"), "epochs of stage motion was 2 and is 3 now"),
+        (("[process: joint]", "[process: last]"), "stages of the train cfg was intra motion joint and is intra motion"),
         (("[header]", "[header]\noptimizer = sgd"), "optimizer of the train cfg was adam and is sgd now"),
         (('"width": 6', '"width": 7'), "module intra_codec of the model csv was"),
     ],
@@ -181,6 +195,71 @@ def test_a_last_stage_made_longer_goes_on(finished: SmallModel) -> None:
     flags = ("--restore", "resume", "--checkpoint", str(last))
     assert finished.train("longer", *flags, cfg="longer.cfg") == 0
     assert checkpoints.load(finished.path / "longer/checkpoints/last.safetensors")["position"]["epoch"] == 5
+
+
+def test_stages_may_be_added_after_the_last_one(finished: SmallModel) -> None:
+    more = (finished.path / "train.cfg").read_text() + "epochs = 2\n[process: more]\npmode = emcr\nimode = i\n"
+    finished.write("more.cfg", more)
+    flags = ("--restore", "resume", "--checkpoint", str(finished.path / "run/checkpoints/last.safetensors"))
+    assert finished.train("more", *flags, cfg="more.cfg") == 0
+    assert [row["stage"] for row in metrics(finished, "more") if row["loss"]] == ["joint", "more"]
+
+
+def test_a_finished_run_resumed_elsewhere_is_whole_there(finished: SmallModel) -> None:
+    last = finished.path / "run/checkpoints/last.safetensors"
+    copy = finished.path / "copy.safetensors"
+    flags = ("--restore", "resume", "--checkpoint", str(last), "--final_copy", str(copy))
+    assert finished.train("elsewhere", *flags) == 0
+    assert copy.read_bytes() == (finished.path / "elsewhere/checkpoints/last.safetensors").read_bytes()
+    assert different(finished.weights("run"), finished.weights("elsewhere")) == set()
+
+
+def test_a_new_run_sets_the_files_of_the_old_one_aside(small_model: SmallModel) -> None:
+    for _ in range(2):
+        assert small_model.train("run", "--end_epoch", "1") == 0
+    run = small_model.path / "run"
+    names = {path.name for path in run.iterdir()}
+    assert {"checkpoints", "checkpoints-1", "run.json", "run-1.json", "metrics.csv", "metrics-1.csv"} <= names
+    assert (run / "checkpoints-1/last.safetensors").exists() and (run / "checkpoints/last.safetensors").exists()
+
+
+# --- several processes
+
+DRIVER = """
+import os, sys
+import torch
+from torchDVC.training.trainer import Trainer
+from torchDVC.util.command_line import parse_trainer
+from torchDVC.util.configuration import load_run
+
+torch.set_num_threads(1)
+options = parse_trainer(sys.argv[2:])
+trainer = Trainer(options, *load_run(options.model_config, options.run_config, "train"))
+code = trainer.run()
+assert trainer.fabric.world_size == 2
+torch.save(trainer.codec.state_dict(), f"{sys.argv[1]}{os.environ['RANK']}.pt")
+sys.exit(code)
+"""
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_train_one_codec_and_write_one_run(small_model: SmallModel) -> None:
+    small_model.write("two.cfg", TRAIN.replace("steps = 2", "steps = 3"))
+    driver = small_model.write("driver.py", DRIVER)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(driver)]
+    flags = small_model.train_flags("run", cfg="two.cfg")
+    surroundings = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    command += [str(small_model.path / "rank"), *flags]
+    finished = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    assert "Traceback" not in finished.stderr and finished.stderr.count("joint 1/1: 3/3 steps") == 1
+    first, second = (torch.load(small_model.path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    assert different(first, second) == different(first, small_model.weights("run")) == set()
+    names = {path.name for path in (small_model.path / "run").iterdir()}
+    assert names == {"run.json", "metrics.csv", "tensorboard", "complexity.csv", "checkpoints"}
+    assert len(list((small_model.path / "run/tensorboard").iterdir())) == 1
+    position = checkpoints.load(small_model.path / "run/checkpoints/last.safetensors")["position"]
+    assert position == {"epoch": 4, "step": 0, "total": 12}
 
 
 # --- weights from elsewhere
@@ -269,7 +348,7 @@ def test_learning_rates_decay_and_differ_by_module(small_model: SmallModel) -> N
     groups = checkpoints.load(small_model.path / "run0/checkpoints/last.safetensors")["optimizer"]["param_groups"]
     rates = {group["name"]: group["lr"] for group in groups}
     assert rates["intra_codec"] == pytest.approx(5e-4) and rates["motion_codec"] == pytest.approx(1e-3)
-    assert rates["aux"] == pytest.approx(5e-3)
+    assert rates[AUX] == pytest.approx(5e-3)
 
 
 def test_the_optimizers_state_outlives_freezing(finished: SmallModel) -> None:
@@ -308,10 +387,38 @@ def test_variable_rate_draws_levels_and_sets_their_lagrangians(tmp_path: Path, c
     torch.testing.assert_close(model.weights("run")["lmdas"], torch.tensor([64.0, 256.0, 1024.0]))
 
 
-def test_a_range_of_lagrangians_needs_levels(small_model: SmallModel, capsys: pytest.CaptureFixture[str]) -> None:
-    small_model.write("range.cfg", TRAIN.replace("[header]", "[header]\nlmda = 64:1024"))
-    assert small_model.train("run", cfg="range.cfg") == 2
-    assert "lmda 64:1024 needs modules with quality levels" in capsys.readouterr().err
+def test_problems_of_late_stages_are_said_together_before_the_first_step(
+    small_model: SmallModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert small_model.train("run", "--end_epoch", "1") == 0
+    before = {path.name for path in (small_model.path / "run").iterdir()}
+    text = TRAIN.replace("frames = 3\n", "")
+    text = text.replace("[process: motion]", "[process: motion]\ndata = /no/such/place\nlmda = 64:1024")
+    text = text.replace("[process: joint]", "[process: joint]\ncut = 500:\npairs = step3\nframes = 60")
+    small_model.write("late.cfg", text)
+    capsys.readouterr()
+    assert small_model.train("run", cfg="late.cfg") == 2
+    cfg = small_model.path / "late.cfg"
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [f"{cfg}:{number}" for number in (14, 13, 21, 23)]
+    expected = ("lmda 64:1024 needs", "/no/such/place: no", "cut '500:': leaves", "has 12")
+    assert all(said in line for line, said in zip(lines, expected, strict=True))
+    assert {path.name for path in (small_model.path / "run").iterdir()} == before
+
+
+def test_stages_that_are_not_run_need_no_data(small_model: SmallModel) -> None:
+    late = TRAIN.replace("[process: joint]", "[process: joint]\ndata = /no/such/place")
+    small_model.write("late.cfg", late)
+    assert small_model.train("run", "--end_epoch", "1", cfg="late.cfg") == 0
+
+
+def test_an_epoch_is_saved_before_it_is_validated(small_model: SmallModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise DataError("clip: damaged")
+
+    monkeypatch.setattr("torchDVC.training.validation.Validation.run", fail)
+    assert small_model.train("run", "--end_epoch", "1") == 2
+    assert checkpoints.load(small_model.path / "run/checkpoints/last.safetensors")["position"]["epoch"] == 1
 
 
 def test_validation_and_checkpoints_come_as_often_as_asked(small_model: SmallModel) -> None:
@@ -347,6 +454,27 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path, facto
         assert update.step(loss, torch.zeros(1)) == (value == 1.0)
         assert parameter.grad is None
     assert update.skipped == 2 and torch.isfinite(parameter).all()
+
+
+def test_quantiles_stay_finite_too(small_model: SmallModel) -> None:
+    codec = small_model.codec()
+    optimizer = make_optimizer(codec, TrainConfig("x", small_model.path, ()))
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    update = Updater(optimizer, 1.0, scaler, small_model.path / "batch.safetensors")
+    for name, parameter in codec.named_parameters():
+        parameter.grad = torch.full_like(parameter, torch.nan if name.endswith("quantiles") else 0.0)
+    assert not update.step(torch.tensor(1.0), torch.zeros(1)) and update.skipped == 1
+    assert all(bool(torch.isfinite(x).all()) for x in codec.state_dict().values())
+
+
+@pytest.mark.parametrize("key", ["lr", "aux_lr"])
+def test_a_codec_of_absurd_weights_is_measured_without_an_error(
+    small_model: SmallModel, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    small_model.write("nan.cfg", TRAIN.replace("steps = 2", f"steps = 8\n{key} = 1e38"))
+    assert small_model.train("run", "--end_epoch", "1", cfg="nan.cfg") == 0
+    assert [int(row["skipped"]) for row in metrics(small_model, "run") if row["skipped"]] == [7]
+    assert "validation of stage intra: the loss is not finite" in caplog.text
 
 
 def test_a_run_that_stays_not_finite_stops_and_saves_its_batch(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from torchDVC.models.codec import Codec
+from torchDVC.models.codec import Codec, evaluating
 from torchDVC.util import checkpoints
 from torchDVC.util.command_line import RunOptions
 from torchDVC.util.configuration import ModelConfig, Modes
@@ -34,9 +36,12 @@ class Runner:
         modes: every stage or process that will run; their intra modes tell which modules ``--not_load_I`` leaves out.
     """
 
+    parallel = False
+    """Whether several devices can share the work."""
+
     def __init__(self, options: RunOptions, model: ModelConfig, modes: Sequence[Modes]) -> None:
         self.options, self.model, self.modes = options, model, modes
-        self.fabric = make_fabric(options.device, options.gpu)
+        self.fabric = self._fabric()
         self.fabric.seed_everything(options.seed, verbose=False)
         self.codec = build_codec(model)
         if options.restore == "load" and options.checkpoint is not None:
@@ -44,6 +49,16 @@ class Runner:
         self.codec.to(self.device)
         if options.compile:
             compile_networks(self.codec)
+
+    def _fabric(self) -> Fabric:
+        if self.parallel:
+            return make_fabric(self.options.device, self.options.gpu)
+        if self.options.gpu > 1:
+            _log.warning("--gpu %d: a test runs on one device", self.options.gpu)
+        fabric = make_fabric(self.options.device, 1)
+        if fabric.world_size > 1:
+            raise ConfigError([f"torchrun with {fabric.world_size} processes; a test is of one, start it with python"])
+        return fabric
 
     @property
     def device(self) -> torch.device:
@@ -58,7 +73,8 @@ class Runner:
         """Write what every module that these modes run costs to ``complexity.csv``; with ``--print_model`` print it."""
         from torchDVC.analysis import complexity
 
-        rows = complexity.measure(self.codec, modes)
+        with evaluating(self.codec):
+            rows = complexity.measure(self.codec, modes)
         complexity.write(folder / "complexity.csv", rows)
         if self.options.print_model:
             self.fabric.print(complexity.table(rows))
@@ -78,20 +94,27 @@ class Runner:
 def make_fabric(device: str, count: int) -> Fabric:
     """A launched Fabric on ``auto``, ``cpu`` or ``cuda``; more than one device runs distributed data parallel.
 
-    Asking for several GPUs on a machine without one is said once, and runs on the CPU. Raises `ConfigError` where
-    ``cuda`` is asked for and there is none, or more GPUs than there are.
+    Under ``torchrun`` it is that of one of the processes which this has started, each with a device of its own. Asking
+    for several GPUs on a machine without one is said once, and runs on the CPU. Raises `ConfigError` where ``cuda`` is
+    asked for and there is none, more GPUs than there are, or other ones than ``torchrun`` has processes for.
     """
     available = torch.cuda.device_count()
     if device == "cuda" and not available:
         raise ConfigError(["--device cuda: no CUDA device here; expected auto or cpu"])
-    if device == "cpu" or not available:
-        if count > 1:
-            _log.warning("--gpu %d: no GPU here, running on the CPU", count)
-        return Fabric(accelerator="cpu", devices=1)
-    if count > available:
-        raise ConfigError([f"--gpu {count}: this machine has {available}; expected at most that many"])
-    strategy = DDPStrategy(find_unused_parameters=True) if count > 1 else "auto"
-    fabric = Fabric(accelerator="cuda", devices=count, strategy=strategy)
+    accelerator = "cuda" if available and device != "cpu" else "cpu"
+    devices, nodes = count, 1
+    if TorchElasticEnvironment.detect():
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+        if count not in (1, devices):
+            raise ConfigError([f"--gpu {count} under torchrun; expected as many as its processes here, {devices}"])
+    elif accelerator == "cpu" and count > 1:
+        _log.warning("--gpu %d: no GPU here, running on the CPU", count)
+        devices = 1
+    if accelerator == "cuda" and devices > available:
+        raise ConfigError([f"--gpu {devices}: this machine has {available}; expected at most that many"])
+    strategy = DDPStrategy(find_unused_parameters=True) if devices * nodes > 1 else "auto"
+    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy)
     fabric.launch()
     return fabric
 

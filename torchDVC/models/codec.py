@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -174,6 +175,18 @@ class Codec(nn.Module):
         if self.levels == 1 or not bool((self.lmdas > 0).all()):
             return 0
         return int((self.lmdas.log() - torch.tensor(lmda).log()).abs().argmin())
+
+
+@contextmanager
+def evaluating(codec: Codec) -> Iterator[None]:
+    """Put a codec into eval mode; afterwards those of its modules that were training go on."""
+    training = [module for module in codec.modules() if module.training]
+    codec.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def mode_of(modes: Modes, frame_type: str) -> str:

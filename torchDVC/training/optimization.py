@@ -16,8 +16,8 @@ from torchDVC.util.errors import NonFiniteError
 
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 _QUANTILES = "quantiles"
-AUX = "aux"
-"""Name of the parameter group of all quantiles."""
+AUX = "(aux)"
+"""Name of the parameter group of all quantiles; no module can have it."""
 
 
 def make_optimizer(codec: Codec, config: TrainConfig) -> torch.optim.Optimizer:
@@ -74,8 +74,8 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, stage: Stage, epoch: in
 class Updater:
     """Applies gradients, unless they are not finite.
 
-    A step whose loss or gradients are not finite is skipped and counted; `PATIENCE` of them in a row save the batch
-    and stop the run.
+    A step whose loss or gradients, the quantiles' among them, are not finite is skipped and counted; `PATIENCE` of
+    them in a row save the batch and stop the run.
 
     Args:
         optimizer: as `make_optimizer` built it.
@@ -90,9 +90,12 @@ class Updater:
         self, optimizer: torch.optim.Optimizer, grad_clip: float, scaler: torch.amp.GradScaler, dump: Path
     ) -> None:
         self.optimizer, self.scaler, self.dump = optimizer, scaler, dump
-        self.grad_clip = grad_clip or math.inf
         self.skipped = self._in_a_row = 0
-        self._clipped = [p for g in optimizer.param_groups if g["name"] != AUX for p in g["params"]]
+        groups = optimizer.param_groups
+        self._bounded = [
+            ([p for g in groups if g["name"] != AUX for p in g["params"]], grad_clip or math.inf),
+            ([p for g in groups if g["name"] == AUX for p in g["params"]], math.inf),
+        ]
 
     def step(self, loss: Tensor, batch: Tensor) -> bool:
         """Update the weights from the gradients that ``loss`` left; False if the step was skipped.
@@ -100,8 +103,8 @@ class Updater:
         Raises `NonFiniteError` when steps stay non-finite.
         """
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_([p for p in self._clipped if p.grad is not None], self.grad_clip)
-        finite = bool(torch.isfinite(norm) & torch.isfinite(loss.detach()))
+        norms = [nn.utils.clip_grad_norm_([p for p in ps if p.grad is not None], most) for ps, most in self._bounded]
+        finite = bool(torch.isfinite(sum(norms, loss.detach())))
         if finite:
             self.scaler.step(self.optimizer)
         self.scaler.update()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torchDVC.util.command_line import TrainOptions
-from torchDVC.util.configuration import ModelConfig, TrainConfig
+from torchDVC.util.configuration import ModelConfig, Stage, TrainConfig
+from torchDVC.util.configuration.train_cfg import LR_PREFIX, STAGE_KEYS
 from torchDVC.util.errors import CheckpointError
+
+STAGES = "stages of the train cfg"
 
 
 @dataclass
@@ -25,34 +28,56 @@ class Position:
     total: int = 0
 
 
-def conditions(options: TrainOptions, model: ModelConfig, config: TrainConfig) -> dict[str, str]:
+def conditions(options: TrainOptions, model: ModelConfig, config: TrainConfig, devices: int) -> dict[str, str]:
     """Everything that decides what the next step does, as text, by a name that a user knows."""
     flags = (
-        "lmda", "i_lmda", "ssim", "ssim_factor", "patch_size", "aux", "static_rate", "seed", "gpu", "precision",
-        "compile",
+        "lmda", "i_lmda", "ssim", "ssim_factor", "patch_size", "aux", "static_rate", "seed", "precision", "compile",
     )
     found = {f"--{name}": str(getattr(options, name)) for name in flags}
+    found["number of devices"] = str(devices)
     for spec in model.modules:
         found[f"module {spec.name} of the model csv"] = f"{spec.code} {spec.type.name} {dict(spec.args)}"
     for name in ("optimizer", "weight_decay", "grad_clip"):
         found[f"{name} of the train cfg"] = str(getattr(config, name))
+    found[STAGES] = " ".join(stage.name for stage in config.stages)
     for stage in config.stages:
-        left_out = ("where", "epochs") if stage is config.stages[-1] else ("where",)  # the last may be made longer
-        values = {key: value for key, value in asdict(stage).items() if key not in left_out}
-        found[f"stage {stage.name} of the train cfg"] = str(values)
+        found |= {_of_stage(key, stage.name): value for key, value in _values(stage).items()}
     return found
 
 
-def check_conditions(saved: dict[str, str], now: dict[str, str], where: str) -> None:
-    """Raises `CheckpointError` naming the first thing that a run changed since its checkpoint."""
-    for name in [*now, *saved]:
-        if saved.get(name) != now.get(name):
+def _of_stage(key: str, stage: str) -> str:
+    return f"{key} of stage {stage}"
+
+
+def _values(stage: Stage) -> dict[str, str]:
+    """What a stage says, by the keys of its cfg."""
+    values = {key: str(getattr(stage, read.field)) for key, read in STAGE_KEYS.items() if key != "lr"}
+    return values | {LR_PREFIX + module: str(rate) for module, rate in stage.lr.items()}
+
+
+def check_conditions(saved: Mapping[str, str], now: Mapping[str, str], where: str) -> None:
+    """Raises `CheckpointError` naming the first thing that a run changed since its checkpoint.
+
+    Its last stage may have become longer, and more stages may follow it.
+    """
+    for name, was in saved.items():
+        if not _continues(name, was, now.get(name), saved):
             raise CheckpointError(
-                f"{where}: cannot resume: {name} was {_short(saved.get(name))} and is {_short(now.get(name))} now; "
+                f"{where}: cannot resume: {name} was {_short(was)} and is {_short(now.get(name))} now; "
                 "give it as it was, or start a new run with --restore load"
             )
 
 
-def _short(value: Any) -> str:
-    text = "absent" if value is None else str(value)
+def _continues(name: str, was: str, found: str | None, saved: Mapping[str, str]) -> bool:
+    """Whether a run that began with a condition may go on with what is found now."""
+    stages = saved.get(STAGES, "").split()
+    if found is not None and name == STAGES:
+        return found.split()[: len(stages)] == stages
+    if found is not None and stages and name == _of_stage("epochs", stages[-1]):
+        return int(found) >= int(was)
+    return found == was
+
+
+def _short(value: str | None) -> str:
+    text = "absent" if value is None else value
     return text if len(text) <= 100 else text[:97] + "..."

@@ -216,6 +216,8 @@ class TrainOptions(RunOptions):
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
+        if self.restore == "resume" and self.start_epoch:
+            yield f"--start_epoch {self.start_epoch} has no use with --restore resume, which goes on where the run was"
         if self.end_epoch is not None and self.end_epoch <= self.start_epoch:
             yield f"--end_epoch {self.end_epoch}; expected more than --start_epoch {self.start_epoch}"
 

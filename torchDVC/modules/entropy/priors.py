@@ -117,7 +117,7 @@ class GaussianPrior:
 
     @property
     def rows(self) -> Tensor:
-        return self.index.round().to(torch.int32)
+        return self.index.nan_to_num(0.0).round().clamp(0, len(GAUSSIAN_SCALES) - 1).to(torch.int32)
 
     @property
     def scale(self) -> Tensor:

@@ -104,6 +104,7 @@ class Stage(Modes):
         data: training data, as `torchDVC.dataset.training.training_set` names it; ``cut`` the part of it to take.
         reverse_rate: share of the clips that run backwards.
         lmda: range of the Lagrangian, equal ends for one value; None takes the ``--lmda`` flag.
+        places: ``file:line`` of each key that the cfg gives.
     """
 
     epochs: int = 1
@@ -126,6 +127,11 @@ class Stage(Modes):
     only_rate: bool = False
     precision: str = "auto"
     memory_format: str = "contiguous"
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    def place(self, key: str) -> str:
+        """``file:line`` of a key of the cfg; where it is not given, of the stage."""
+        return self.places.get(key, self.where)
 
 
 @dataclass(frozen=True)

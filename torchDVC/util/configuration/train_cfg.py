@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from torchDVC.coding_structure import STEPS, frames_needed, parse_pairs
 from torchDVC.util.configuration.cfg_values import Key, Values, header_and_processes, read_values
@@ -102,7 +101,7 @@ def read_train_cfg(path: Path, model: ModelConfig | None, report: Report) -> Tra
     for name, section in processes.items():
         own = read_values(section, {**STAGE_KEYS, **_ELSEWHERE, **_lr_keys(section, model)}, report)
         values = own.over(base)
-        stage = _stage(name, values.fields, _learning_rates(own, base, model), str(section.where))
+        stage = _stage(name, values, _learning_rates(own, base, model))
         if values.sound and model is not None:
             for key, problem in check_stage(stage, model, own.where):
                 report.add(values.place(key), problem)
@@ -128,10 +127,11 @@ def _learning_rates(own: Values, base: Values, model: ModelConfig | None) -> dic
     return rates
 
 
-def _stage(name: str, values: Mapping[str, Any], rates: Mapping[str, float], where: str) -> Stage:
+def _stage(name: str, values: Values, rates: Mapping[str, float]) -> Stage:
     """The record of a stage. Left out, ``train`` is every code that runs, and ``frames`` lets every pair occur."""
-    fields = {key.field: values[key.field] for key in STAGE_KEYS.values() if key.field in values}
-    stage = Stage(name, **{**fields, "lr": rates}, where=where)
+    fields = {key.field: values.fields[key.field] for key in STAGE_KEYS.values() if key.field in values.fields}
+    places = {key: str(where) for key, where in values.where.items()}
+    stage = Stage(name, **{**fields, "lr": rates}, where=str(values.section.where), places=places)
     frames = max(STEPS[stage.pairs]) + 1 if stage.pairs in STEPS else frames_needed(stage.pairs)
     frames = frames if stage.pmode or stage.bmode else 1
     return replace(stage, train=stage.train or stage.codes, frames=fields.get("frames", frames))

@@ -1,0 +1,68 @@
+"""What is wrong with the stages of a run as far as it can be told before the first step: nothing is decoded for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from torchDVC.dataset.sources import cut_list
+from torchDVC.dataset.testing import TestSequence
+from torchDVC.dataset.training import listed_clips
+from torchDVC.models.codec import Codec
+from torchDVC.training.validation import frames_read, validation_sequences
+from torchDVC.util.command_line import TrainOptions
+from torchDVC.util.configuration import Stage
+from torchDVC.util.errors import ConfigError, DataError
+
+
+def check_plan(stages: Sequence[Stage], options: TrainOptions, codec: Codec) -> None:
+    """Raises one `ConfigError` with every problem of the stages to come."""
+    problems = [
+        *_problems_of_codec(stages, codec),
+        *_problems_of_data(stages, options),
+        *_problems_of_validation(stages, options),
+    ]
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+
+
+def _problems_of_codec(stages: Sequence[Stage], codec: Codec) -> Iterator[str]:
+    for stage in stages:
+        low, high = stage.lmda or (1.0, 1.0)
+        if low != high and codec.levels == 1:
+            yield f"{stage.place('lmda')}: lmda {low:g}:{high:g} needs modules with quality levels; see 'levels'"
+        trained = [codec.get_submodule(spec.name) for spec in codec.config.of_codes(stage.train)]
+        if not any(True for module in trained for _ in module.parameters()):
+            yield f"{stage.place('train')}: train '{stage.train}' has nothing to learn; expected a network"
+
+
+def _problems_of_data(stages: Sequence[Stage], options: TrainOptions) -> Iterator[str]:
+    listed = cache(listed_clips)
+    for stage in stages:
+        key = "data"
+        try:
+            clips = listed(stage.data, stage.frames, options.patch_size or stage.patch_size)
+            key = "cut"
+            cut_list(clips, stage.cut)
+        except DataError as error:
+            yield f"{stage.place(key)}: {error}"
+
+
+def _problems_of_validation(stages: Sequence[Stage], options: TrainOptions) -> Iterator[str]:
+    try:
+        lengths = {_name(sequence): sequence.open().info.frames for sequence in validation_sequences(options)}
+    except DataError as error:
+        yield str(error)
+        return
+    for stage in stages:
+        least = frames_read(stage, options.seed)
+        for name, length in lengths.items():
+            if length is not None and length < least:
+                yield (
+                    f"{stage.place('frames')}: stage {stage.name} is validated on {least} frames, {name} has {length}; "
+                    "expected longer clips (--test_datasets, --test_seqs) or less frames"
+                )
+
+
+def _name(sequence: TestSequence) -> str:
+    return f"{sequence.dataset} {sequence.name}"
