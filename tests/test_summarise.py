@@ -89,6 +89,7 @@ def test_filters(results, capsys):
         (["--where", "bpp<a"], "--where bpp<a: expected a number"),
         (["--where", "bpp>99"], "no rows left"),
         (["--sort", "psnr"], "unknown column 'psnr'"),
+        (["--out", "t.pdf"], "t.pdf: cannot write '.pdf' files; expected .csv, .md, .tex, .txt, or --format"),
         (["--format", "word"], "--format: invalid choice: 'word'"),
         (["--filter"], "unknown argument '--filter'"),
         (["none"], "none: no such file"),
@@ -98,6 +99,22 @@ def test_errors_are_one_line(results, capsys, arguments, message):
     assert main([str(results), *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_all_bad_arguments_are_named_at_once(results, capsys):
+    wrong = ["--where", "codek=1", "bpp<a", "bpp", "--columns", "codex", "--sort", "rate-", "--out", "t.pdf"]
+    assert main([str(results), *wrong]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    named = ["codek=1", "bpp<a", "bpp: expected", "'codex'", "'rate-'", "t.pdf"]
+    assert len(lines) == len(named) and all(name in line for name, line in zip(named, lines, strict=True))
+
+
+@pytest.mark.parametrize("style", ["csv", "latex", "text"])
+def test_whole_numbers_are_written_exactly(results, capsys, style):
+    write_rows(results / "one" / "rd.csv", [rd_row(parameters=11382832, lmda=1048577.0, frames=9)])
+    arguments = ["--columns", "parameters", "lmda", "--format", style]
+    assert main([str(results / "one"), *arguments]) == 0
+    assert {"11382832", "1048577"} <= set(re.findall(r"\d+", capsys.readouterr().out))
 
 
 def test_signs_of_filters():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ from torchDVC.analysis.conditions import (
     matched_points,
     mean,
 )
+from torchDVC.analysis.results import COLUMNS as TYPES
 from torchDVC.analysis.results import RDRow, gather, read_rows
-from torchDVC.util.errors import DataError, LCPError, nearest, run_command
+from torchDVC.util.errors import ConfigError, DataError, LCPError, nearest, run_command
 
 MEANS = ("bpp", "bpp_estimated", *METRICS, "psnr_i", "psnr_p", "psnr_b", "bpp_i", "bpp_p", "bpp_b")
 MEANS += ("encode_fps", "decode_fps", "kmac_encode", "kmac_decode", "parameters")
@@ -49,17 +50,11 @@ class Filter:
 
     column: str
     sign: str
-    value: str
+    value: str | float
 
     def __call__(self, row: RDRow) -> bool:
         found = getattr(row, self.column)
-        if found is None:
-            return False
-        try:
-            value = self.value if isinstance(found, str) else float(self.value)
-        except ValueError:
-            raise LCPError(f"--where {self.column}{self.sign}{self.value}: expected a number") from None
-        return COMPARE[self.sign](found, value)
+        return found is not None and COMPARE[self.sign](found, self.value)
 
 
 def parse_filter(text: str) -> Filter:
@@ -69,7 +64,11 @@ def parse_filter(text: str) -> Filter:
         raise LCPError(f"--where {text}: expected column=value, with =, !=, <, <=, > or >=")
     if match[1] not in COLUMNS:
         raise LCPError(f"--where {text}: unknown column '{match[1]}'{nearest(match[1], COLUMNS)}")
-    return Filter(match[1], match[2], match[3])
+    column, sign, value = match.groups()
+    try:
+        return Filter(column, sign, value if TYPES[RDRow][column][0] is str else float(value))
+    except ValueError:
+        raise LCPError(f"--where {text}: expected a number") from None
 
 
 def summarise(rows: Sequence[RDRow], by: str = "dataset") -> list[dict[str, Any]]:
@@ -113,22 +112,38 @@ def _run(argv: Sequence[str] | None) -> None:
     from torchDVC.util.files import write_text
 
     args = _arguments(argv)
+    problems = list(_problems(args))
+    if problems:
+        raise ConfigError(problems)
     filters = [parse_filter(text) for text in args.where]
-    columns = (*COLUMNS, "sequences")
-    for name in (*args.columns, *args.sort):
-        if name.removesuffix("-") not in columns:
-            raise LCPError(f"unknown column '{name}'{nearest(name, columns)}")
     rows = [row for path in gather(args.results) for row in read_rows(path) if all(keep(row) for keep in filters)]
     if not rows:
         raise DataError("no rows left to summarise; loosen --where")
     records = _sorted(summarise(rows, args.by), args.sort)
-    style = args.format or SUFFIXES.get(args.out.suffix.lower() if args.out else "", "text")
+    style = args.format or (SUFFIXES[args.out.suffix.lower()] if args.out else "text")
     text = FORMATS[style](*table(records, args.columns))
     if args.out:
         write_text(args.out, text)
         print(f"wrote {args.out}")
     else:
         print(text, end="")
+
+
+def _problems(args: Any) -> Iterator[str]:
+    """What is wrong with the arguments."""
+    from torchDVC.analysis.tables import SUFFIXES
+
+    for text in args.where:
+        try:
+            parse_filter(text)
+        except LCPError as error:
+            yield str(error)
+    columns = (*COLUMNS, "sequences")
+    for name in (*args.columns, *args.sort):
+        if name.removesuffix("-") not in columns:
+            yield f"unknown column '{name}'{nearest(name, columns)}"
+    if args.out and not args.format and args.out.suffix.lower() not in SUFFIXES:
+        yield f"{args.out}: cannot write '{args.out.suffix}' files; expected {', '.join(SUFFIXES)}, or --format"
 
 
 def _arguments(argv: Sequence[str] | None) -> Any:
@@ -174,7 +189,8 @@ def _sorted(records: list[dict[str, Any]], columns: Sequence[str]) -> list[dict[
 def _cell(name: str, value: Any) -> str:
     if not isinstance(value, float):
         return "" if value is None else str(value)
-    decimals = next((digits for prefix, digits in DECIMALS.items() if name.startswith(prefix)), None)
+    whole = 0 if value.is_integer() else None
+    decimals = next((digits for prefix, digits in DECIMALS.items() if name.startswith(prefix)), whole)
     return f"{value:g}" if decimals is None else f"{value:.{decimals}f}"
 
 
