@@ -15,28 +15,37 @@ if TYPE_CHECKING:
     from torchDVC.analysis.conditions import Curve
     from torchDVC.analysis.results import RDRow
 
-ANCHORS = ("x264", "x265", "svtav1", "vp9")
 MAXIMUM_COLUMNS = 4
 DEFAULT_METRICS = ("psnr_rgb", "ms_ssim_rgb")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows that may be compared, with their curves by metric, per sequence and as means over data sets."""
+    """Rows that may be compared, with their curves by metric, per sequence and as means over data sets.
+
+    ``notes`` say which means there are none of.
+    """
 
     rows: Sequence[RDRow]
     anchor: str
     sequences: dict[str, list[Curve]]
     means: dict[str, list[Curve]]
+    notes: Sequence[str]
 
     def drawn(self, metric: str, sequences: bool) -> list[Curve]:
         """The curves of a figure: of each sequence, or the means."""
         return (self.sequences if sequences else self.means)[metric]
 
+    def codecs(self, metric: str) -> set[str]:
+        """The codecs that have curves in a metric."""
+        return {curve.codec for curve in (*self.sequences[metric], *self.means[metric])}
+
     def bd_rates(self, metric: str, method: str, average: str) -> list[Entry]:
-        """BD-rates against the anchor, in one metric."""
+        """BD-rates against the anchor, in one metric; none where it has no curve."""
         from torchDVC.analysis.bd_rate import bd_table
 
+        if self.anchor not in self.codecs(metric):
+            return []
         return bd_table(self.sequences[metric], self.means[metric], self.anchor, method, average)
 
 
@@ -48,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    from torchDVC.analysis.arguments import Parser
+    from torchDVC.analysis.arguments import Parser, positive
 
     parser = Parser(prog="plot.py", description=__doc__)
     parser.add_argument("results", nargs="+", type=Path, help="csv files, or folders to look for them in")
@@ -60,7 +69,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="R-D curves; BD-rate against complexity; quality and bits by frame (from frames.csv beside rd.csv)",
     )
     parser.add_argument("--metrics", nargs="+", metavar="METRIC", help=f"default: {' '.join(DEFAULT_METRICS)}")
-    parser.add_argument("--anchor", help="codec that BD-rates are against; default: the first of x264, x265, …")
+    parser.add_argument(
+        "--anchor", default="", help="codec that BD-rates are against; default: the first of x264, x265, …"
+    )
     parser.add_argument("--method", choices=("pchip", "akima"), default="pchip", help="interpolation for BD-rates")
     parser.add_argument(
         "--average",
@@ -71,7 +82,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--published", nargs="+", default=[], metavar="METHOD", help="draw published points; 'all'")
     parser.add_argument("--seqs", nargs="+", metavar="SEQUENCE", help="only these sequences")
     parser.add_argument("--codecs", nargs="+", metavar="CODEC", help="only these codecs, such as 'x264 medium'")
-    parser.add_argument("--bpp", type=float, help="rate of the points that --figure frames draws; default: the median")
+    parser.add_argument(
+        "--bpp", type=positive, help="rate of the points that --figure frames draws; default: the median"
+    )
     parser.add_argument("--sequences", action="store_true", help="one panel for each sequence instead of data set")
     parser.add_argument("--log", action="store_true", help="logarithmic rate axis")
     parser.add_argument("--mix", action="store_true", help="compare different test conditions, named in the legend")
@@ -91,7 +104,14 @@ def _run(args: argparse.Namespace) -> None:
 
 def _comparison(args: argparse.Namespace) -> Comparison:
     from plots.published import published_curves
-    from torchDVC.analysis.conditions import curves, label_conditions, label_processes, mean_curves
+    from torchDVC.analysis.bd_rate import choose_anchor
+    from torchDVC.analysis.conditions import (
+        curves,
+        label_conditions,
+        label_processes,
+        mean_curves,
+        possible_mean_curves,
+    )
     from torchDVC.analysis.results import gather, read_rows
     from torchDVC.util.errors import DataError
 
@@ -105,11 +125,15 @@ def _comparison(args: argparse.Namespace) -> Comparison:
         _check(rows)
     metrics = _metrics(args.metrics, rows)
     datasets = {row.dataset for row in rows}
-    means = {
-        metric: mean_curves(rows, metric, args.mix) + published_curves(datasets, metric, args.published)
-        for metric in metrics
-    }
-    return Comparison(rows, _anchor(args.anchor, rows), {m: curves(rows, m) for m in metrics}, means)
+    notes: list[str] = []
+    means = {}
+    for metric in metrics:
+        drawn = args.figure == "rd" and not args.sequences
+        own = mean_curves(rows, metric, args.mix) if drawn else possible_mean_curves(rows, metric, notes, args.mix)
+        means[metric] = own + published_curves(datasets, metric, args.published)
+    codecs = [row.codec for row in rows] + [curve.codec for of_metric in means.values() for curve in of_metric]
+    sequences = {metric: curves(rows, metric) for metric in metrics}
+    return Comparison(rows, choose_anchor(args.anchor, codecs), sequences, means, notes)
 
 
 def _chosen(rows: Sequence[RDRow], column: str, names: Sequence[str] | None) -> Sequence[RDRow]:
@@ -134,24 +158,20 @@ def _check(rows: Sequence[RDRow]) -> None:
 
 
 def _metrics(asked: Sequence[str] | None, rows: Sequence[RDRow]) -> list[str]:
-    """The metrics asked for, or those of the default that the rows have."""
+    """The metrics asked for, or those of the default, that rows with a rate have."""
     from torchDVC.analysis.conditions import METRICS
     from torchDVC.util.errors import DataError, LCPError, nearest
 
     for metric in asked or ():
         if metric not in METRICS:
             raise LCPError(f"unknown metric '{metric}'{nearest(metric, METRICS)}")
-    known = [m for m in asked or DEFAULT_METRICS if any(getattr(row, m) is not None for row in rows)]
+    rated = [row for row in rows if row.rate is not None]
+    if not rated:
+        raise DataError("no result has a rate; expected a value of bpp or bpp_estimated")
+    known = [m for m in asked or DEFAULT_METRICS if any(getattr(row, m) is not None for row in rated)]
     if not known:
         raise DataError(f"no result has {' or '.join(asked or DEFAULT_METRICS)}")
     return known
-
-
-def _anchor(asked: str | None, rows: Sequence[RDRow]) -> str:
-    """The codec that the others are compared with."""
-    names = list(dict.fromkeys(row.codec for row in rows))
-    standard = [name for anchor in ANCHORS for name in names if name.startswith(anchor)]
-    return asked or (standard or names)[0]
 
 
 def _draw_rd(comparison: Comparison, args: argparse.Namespace) -> Figure:
@@ -169,9 +189,14 @@ def _draw_rd(comparison: Comparison, args: argparse.Namespace) -> Figure:
     widest = max(map(len, by_metric.values()))
     columns = len(by_metric) if widest == 1 else min(widest, MAXIMUM_COLUMNS)
     note = describe_conditions(comparison.rows)
-    if args.published:
+    if any(_published(panel.curves) for panel in panels):
         note += "; published points under the conditions of their papers"
     return rd_figure(panels, columns, note, args.log)
+
+
+def _published(curves: Iterable[Curve]) -> set[str]:
+    """The codecs among them whose points others published."""
+    return {curve.codec for curve in curves if curve.codec.endswith("(published)")}
 
 
 def _draw_complexity(comparison: Comparison, args: argparse.Namespace) -> Figure:
@@ -189,6 +214,9 @@ def _draw_complexity(comparison: Comparison, args: argparse.Namespace) -> Figure
             if known and codec in rates:
                 costs[name][codec] = mean(known)
     note = f"BD-rate against {comparison.anchor} in {metric}; {describe_conditions(comparison.rows)}"
+    without = sorted({row.codec for row in comparison.rows} - rates.keys())
+    if without:
+        note += f"\nnot drawn, for want of a BD-rate: {', '.join(without)}"
     return complexity_figure(rates, costs, note)
 
 
@@ -217,22 +245,39 @@ def _draw_frames(comparison: Comparison, args: argparse.Namespace) -> Figure:
 
 def _report(comparison: Comparison, args: argparse.Namespace) -> Iterable[str]:
     """What a reader of the figure must know: conditions, estimated rates, BD-rates with method and overlap."""
-    from plots.published import CONDITIONS
     from torchDVC.analysis.bd_rate import bd_lines
     from torchDVC.analysis.conditions import METRICS, describe_conditions
     from torchDVC.analysis.tables import text_table
 
     yield f"conditions: {describe_conditions(comparison.rows)}"
-    if args.published:
-        yield CONDITIONS
+    yield from comparison.notes
+    yield from _about_published(comparison, args)
     estimated = {row.codec for row in comparison.rows if row.bpp is None and row.bpp_estimated is not None}
     if estimated:
         yield f"estimated rates, no stream was written: {', '.join(sorted(estimated))}"
     for metric in comparison.means:
+        without = {row.codec for row in comparison.rows} - comparison.codecs(metric)
+        if without:
+            yield f"no rate or no {METRICS[metric]}: {', '.join(sorted(without))}"
         entries = comparison.bd_rates(metric, args.method, args.average)
         if entries:
             yield f"\nBD-rate against {comparison.anchor}, {METRICS[metric]}, {args.method}:"
             yield text_table(*bd_lines(entries)).rstrip()
+
+
+def _about_published(comparison: Comparison, args: argparse.Namespace) -> Iterable[str]:
+    """Under which conditions the published points stand, and which that were asked for are not there."""
+    from plots.published import CONDITIONS
+
+    found = _published(curve for of_metric in comparison.means.values() for curve in of_metric)
+    if found:
+        yield CONDITIONS
+    if found and (args.figure != "rd" or args.sequences):
+        yield "published points are means over data sets, which this figure does not draw"
+    datasets = ", ".join(sorted({row.dataset for row in comparison.rows}))
+    for name in args.published:
+        if not found if name == "all" else f"{name} (published)" not in found:
+            yield f"no published points of {'any method' if name == 'all' else name} on {datasets} in these metrics"
 
 
 if __name__ == "__main__":

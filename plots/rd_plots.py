@@ -42,11 +42,13 @@ STYLE: Any = {
     "pdf.fonttype": 42,
 }
 COMPLEXITY = {
-    "kmac_decode": "decoder kMAC/pixel",
-    "parameters": "parameters",
-    "decode_fps": "decoded frames/s",
+    "kmac_decode": ("decoder kMAC/pixel", 1),
+    "parameters": ("parameters (millions)", 1_000_000),
+    "decode_fps": ("decoded frames/s", 1),
 }
+"""Title and unit of the axis of each cost."""
 LEAST_LOG_SPAN = 6.0
+MOST_LOG_TICKS = 6
 CHARACTERS_PER_INCH = 17
 LEGEND_INCHES = 0.7  # of a legend entry's line
 LEGEND_INCHES_PER_CHARACTER = 0.066
@@ -101,10 +103,11 @@ def complexity_figure(rates: Mapping[str, float], costs: Mapping[str, Mapping[st
         raise LCPError("no complexity in these results; expected kmac_decode, parameters or decode_fps")
     figure, axes = _axes(1, len(columns), (max(4.8, 3.1 * len(columns)), 3.4), note)
     for name, ax in zip(columns, axes, strict=True):
+        title, unit = COMPLEXITY[name]
         for codec, rate in rates.items():
             if codec in costs[name]:
-                ax.plot(costs[name][codec], rate, label=codec, **(styles[codec] | {"linestyle": "none"}))
-        ax.set(xlabel=COMPLEXITY[name], ylabel="BD-rate (%)")
+                ax.plot(costs[name][codec] / unit, rate, label=codec, **(styles[codec] | {"linestyle": "none"}))
+        ax.set(xlabel=title, ylabel="BD-rate (%)")
         _log_scale(ax)
         ax.axhline(0, color="#888888", linewidth=0.8)
     _finish(figure, axes, len(columns))
@@ -117,6 +120,8 @@ def frames_figure(sequences: Mapping[str, Mapping[str, Sequence[FrameRow]]], met
 
     ``note`` says at which rates the codecs are shown.
     """
+    from matplotlib.ticker import MaxNLocator
+
     styles = curve_styles(codec for runs in sequences.values() for codec in runs)
     note = f"frame; squares are I, circles P, triangles B frames\n{note}"
     figure, axes = _axes(2, len(sequences), (max(6.0, 3.6 * len(sequences)), 4.4), note)
@@ -127,6 +132,8 @@ def frames_figure(sequences: Mapping[str, Mapping[str, Sequence[FrameRow]]], met
             _draw_by_frame(bits, rows, "bits", codec, styles[codec])
         quality.set(title=sequence, ylabel=METRICS[metric])
         bits.set(ylabel="bits", yscale="log")
+        for ax in (quality, bits):
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     _finish(figure, axes, len(axes))
     return figure
 
@@ -177,7 +184,7 @@ def _axes(rows: int, columns: int, size: tuple[float, float], note: str) -> tupl
 
 
 def _log_scale(ax: Axes) -> None:
-    """Make the rates' axis logarithmic, with plain numbers at 1, 2, 3 and 5 times the powers of ten.
+    """Make the horizontal axis logarithmic, with plain numbers at 1, 2, 3 and 5 times the powers of ten, or at fewer.
 
     Call it when the curves are drawn; a narrow axis is widened to a factor of `LEAST_LOG_SPAN`.
     """
@@ -187,7 +194,9 @@ def _log_scale(ax: Axes) -> None:
     low, high = ax.get_xlim()
     widen = max(1.0, math.sqrt(LEAST_LOG_SPAN * low / high))
     ax.set_xlim(low / widen, high * widen)
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    decades = math.log10(high / low * widen**2)
+    steps = next((s for s in ((1, 2, 3, 5), (1, 3)) if len(s) * decades <= MOST_LOG_TICKS), (1,))
+    ax.xaxis.set_major_locator(LogLocator(subs=steps))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 

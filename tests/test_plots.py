@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from plots.plot import main
 from plots.published import SOURCES, published_curves
-from plots.rd_plots import COLOURS, curve_styles
+from plots.rd_plots import COLOURS, complexity_figure, curve_styles, frames_figure
 from tests.result_rows import curve_rows, frame_row, rd_row
 from torchDVC.analysis.conditions import METRICS
 from torchDVC.analysis.results import write_rows
@@ -21,6 +22,7 @@ from torchDVC.analysis.results import write_rows
 ROOT = Path(__file__).resolve().parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"
 TABLES = ("uvg", "hevc_b", "hevc_c", "hevc_d", "hevc_e", "mcl_jcv")
+BAD_RATES = ("-1", "0", "nan", "inf", "x")
 BASE = {0.1: 30.0, 0.2: 33.0, 0.4: 36.0}
 
 
@@ -102,6 +104,7 @@ def test_akima_the_mean_curve_and_another_anchor(results, capsys):
         (["--out", "rd.jpg"], "rd.jpg: cannot draw '.jpg' files; expected .png, .svg, .pdf"),
         (["--colour"], "unknown argument '--colour'"),
         (["--codecs", "x264 veryfast", "--figure", "frames"], "no frames.csv"),
+        *((["--figure", "frames", "--bpp", bpp], f"--bpp: '{bpp}'; expected a number above 0") for bpp in BAD_RATES),
     ],
 )
 def test_errors_are_one_line(results, capsys, monkeypatch, arguments, message):
@@ -118,6 +121,9 @@ def test_no_results(tmp_path, capsys):
     write_rows(tmp_path / "rd.csv", [])
     assert main([str(tmp_path)]) == 2
     assert "no results" in capsys.readouterr().err
+    write_rows(tmp_path / "rd.csv", [rd_row(bpp=None)])
+    assert main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "no result has a rate; expected a value of bpp or bpp_estimated\n"
 
 
 def test_published_points_are_drawn_when_asked(results, capsys):
@@ -128,6 +134,66 @@ def test_published_points_are_drawn_when_asked(results, capsys):
     assert "DVC (published)" in out.read_text() and "SSF (published)" in out.read_text()
     printed = capsys.readouterr().out
     assert "not run by this framework" in printed and "DVC (published)" in printed
+
+
+def test_published_points_that_are_not_there_are_not_announced(results, capsys):
+    out = results / "rd.svg"
+    assert main([str(results), "--published", "DVC", "all", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "no published points of DVC on D" in printed and "no published points of any method on D" in printed
+    assert "published points" not in out.read_text() and "not run by this framework" not in printed
+
+
+def test_sequences_are_drawn_where_there_are_no_means(results, capsys):
+    """Of x264 there is a second sequence."""
+    write_rows(results / "more" / "rd.csv", curve_rows("x264 veryfast", BASE, sequence="t"))
+    out, missing = results / "rd.svg", "D: ours has no results for t, which x264 veryfast has"
+    assert main([str(results), "--out", str(out)]) == 2
+    assert missing in capsys.readouterr().err and not out.exists()
+    assert main([str(results), "--sequences", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert f"No means: {missing}" in printed
+    assert "D         (all)     ours   -50.00 %     100%  mean of BD-rates over 1 of 2 sequences" in printed
+    assert {"D s", "D t"} <= set(re.findall(r">([^<>]+)</text>", out.read_text()))
+
+
+def test_codecs_without_a_curve_or_a_bd_rate_are_named(results, capsys):
+    write_rows(results / "low" / "rd.csv", curve_rows("low", {0.1: 10.0, 0.2: 13.0}, decode_fps=3.0))
+    write_rows(results / "none" / "rd.csv", [rd_row(codec="none", bpp=None)])
+    out = results / "c.svg"
+    assert main([str(results), "--figure", "complexity", "--out", str(out)]) == 0
+    assert "not drawn, for want of a BD-rate: low, none" in out.read_text()
+    assert "no rate or no PSNR-RGB (dB): none" in capsys.readouterr().out
+
+
+def test_an_anchor_without_a_metric_leaves_the_other_metrics(results, capsys):
+    write_rows(results / "ours" / "rd.csv", curve_rows("ours", BASE, ms_ssim_rgb=0.9))
+    assert main([str(results), "--out", str(results / "rd.png")]) == 0
+    printed = capsys.readouterr().out
+    assert "BD-rate against x264 veryfast, PSNR-RGB" in printed
+    assert "no rate or no MS-SSIM-RGB: x264 veryfast" in printed
+
+
+@pytest.mark.parametrize("most", [2, 30, 1000, 1e6])
+def test_numbers_on_the_complexity_axes_do_not_touch(most):
+    """Parameters in millions, from ``most`` down."""
+    costs = {"parameters": {"a": 11382832.0, "b": 11382832 / most}, "decode_fps": {"a": 0.5, "b": 0.5 * most}}
+    figure = complexity_figure({"a": 0.0, "b": -30.0}, costs | {"kmac_decode": {"a": 800.0, "b": 800.0 / most}}, "note")
+    figure.savefig(io.BytesIO(), format="png")
+    for ax in figure.axes:
+        low, high = ax.get_xlim()
+        labels = [t for x, t in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True) if low <= x <= high]
+        boxes = [label.get_window_extent() for label in labels]
+        assert labels and all(a.x1 < b.x0 for a, b in pairwise(boxes))
+        assert most == 1e6 or not any("e" in label.get_text() for label in labels)
+    assert figure.axes[1].get_xlabel() == "parameters (millions)"
+    assert figure.axes[1].lines[0].get_xdata() == pytest.approx([11.382832])
+
+
+def test_frames_are_counted_in_whole_numbers():
+    frames = [frame_row(frame=i, psnr_rgb=30.0 + i) for i in range(3)]
+    figure = frames_figure({"D s": {"ours": frames}}, "psnr_rgb", "note")
+    assert all(tick == round(tick) for ax in figure.axes for tick in ax.get_xticks())
 
 
 @pytest.mark.parametrize("table", TABLES)

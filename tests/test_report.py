@@ -384,3 +384,16 @@ def test_a_page_of_almost_nothing_in_the_browser(browser, tmp_path):
     assert browser.errors() == []
     hidden = browser.run("return [...document.querySelectorAll('main > section')].filter(s => s.hidden).map(s => s.id)")
     assert hidden == ["bd", "frames", "pictures", "complexity"]
+
+
+def test_frames_are_counted_in_whole_numbers_in_the_browser(browser, tmp_path):
+    write_rows(tmp_path / "rd.csv", [rd_row(frames=3, run_id="r")])
+    write_rows(tmp_path / "frames.csv", [frame_row(lmda=256.0, frame=i, psnr_rgb=30.0 + i) for i in range(3)])
+    browser.open(write_report([tmp_path]), *DESKTOP)
+    script = "return [...document.querySelectorAll('#frames-quality text[text-anchor=middle]')].map(t => t.textContent)"
+    assert browser.run(script)[:3] == ["0", "1", "2"]
+
+
+def test_rate_points_without_a_rate_are_noted(tmp_path):
+    write_rows(tmp_path / "rd.csv", [rd_row(), rd_row(codec="none", bpp=None)])
+    assert data_of(write_report([tmp_path]))["notes"] == ["Rate points of none have no rate and are not drawn."]

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from torchDVC.util.errors import ConfigError, nearest
+
+
+def positive(text: str) -> float:
+    """The value of an argument that is a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a number above 0")
+    return value
 
 
 class Parser(argparse.ArgumentParser):

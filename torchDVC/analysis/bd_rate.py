@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from torchDVC.analysis.conditions import Curve, group, mean
 from torchDVC.util.errors import LCPError, nearest
 
+ANCHORS = ("x264", "x265", "svtav1", "vp9")
+"""What BD-rates are against unless told: the first of these that was measured."""
+
 METHODS = ("pchip", "akima")
 AVERAGES = {"rates": "mean of BD-rates", "curve": "BD-rate of the mean curve"}
 MINIMUM_OVERLAP = 0.75
@@ -46,6 +49,14 @@ class Entry:
     sequence: str
     rate: BDRate
     average: str = ""
+
+
+def choose_anchor(asked: str, codecs: Iterable[str]) -> str:
+    """The codec that the others are compared with: the one asked for, else the first of `ANCHORS`, else the first."""
+    names = list(dict.fromkeys(codecs))
+    if asked and asked not in names:
+        raise LCPError(f"no results of the anchor '{asked}'{nearest(asked, names)}")
+    return asked or next((name for anchor in ANCHORS for name in names if name.startswith(anchor)), names[0])
 
 
 def bd_rate(anchor: Curve, test: Curve, method: str = "pchip") -> BDRate:
@@ -88,9 +99,12 @@ def bd_table(
         raise LCPError(f"no results of the anchor '{anchor}'{nearest(anchor, known)}")
     entries = _against(anchor, per_sequence, method)
     averaged = {}
+    sequences = {(curve.dataset, curve.sequence) for curve in per_sequence}
     if average == "rates":
         for key, own in group(entries, lambda entry: (entry.codec, entry.dataset)).items():
-            averaged[key] = Entry(*key, "", _mean([entry.rate for entry in own]), AVERAGES["rates"])
+            of_dataset = sum(dataset == key[1] for dataset, _ in sequences)
+            over = f" over {len(own)} of {of_dataset} sequences" if len(own) < of_dataset else ""
+            averaged[key] = Entry(*key, "", _mean([entry.rate for entry in own]), AVERAGES["rates"] + over)
     others = [curve for curve in means if (curve.codec, curve.dataset) not in averaged]
     return [*entries, *averaged.values(), *_against(anchor, others, method, AVERAGES["curve"])]
 

@@ -143,6 +143,19 @@ def mean_curves(rows: Iterable[RDRow], metric: str, mix: bool = False) -> list[C
     return means
 
 
+def possible_mean_curves(rows: Iterable[RDRow], metric: str, notes: list[str], mix: bool = False) -> list[Curve]:
+    """The `mean_curves` of the data sets on which they can be made; adds a note for each of the others."""
+    found = []
+    for own in group(rows, lambda row: row.dataset).values():
+        try:
+            found += mean_curves(own, metric, mix)
+        except DataError as error:
+            note = f"No means: {error}"
+            if note not in notes:
+                notes.append(note)
+    return found
+
+
 def matched_points(rows: Sequence[RDRow]) -> list[tuple[RDRow, ...]]:
     """A codec's rows by rate point; refused where a point lacks a sequence that another has."""
     points = list(group(rows, lambda row: (row.lmda, row.quality, row.process)).values())

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torchDVC.analysis.bd_rate import AVERAGES, METHODS, MINIMUM_OVERLAP, bd_table
+from torchDVC.analysis.bd_rate import AVERAGES, METHODS, MINIMUM_OVERLAP, bd_table, choose_anchor
 from torchDVC.analysis.conditions import (
     METRICS,
     Curve,
@@ -20,15 +20,12 @@ from torchDVC.analysis.conditions import (
     label_conditions,
     label_processes,
     mean,
-    mean_curves,
+    possible_mean_curves,
     rate_point,
 )
 from torchDVC.analysis.per_frame import drift, frames_by_point, point_key
 from torchDVC.analysis.results import FrameRow, RDRow, read_rows
-from torchDVC.util.errors import DataError, LCPError, nearest
-
-ANCHORS = ("x264", "x265", "svtav1", "vp9")
-"""What BD-rates are against unless told: the first of these that was measured."""
+from torchDVC.util.errors import DataError
 
 FRAMES_CHARTED = (200, 100, 50, 25, 0)
 """Most frames of a rate point whose values stand in the page: the first of these numbers with which it stays small."""
@@ -42,7 +39,7 @@ def report_data(tables: Sequence[Path], anchor: str, room: int) -> dict[str, Any
 
     Args:
         tables: ``rd.csv`` files; ``frames.csv``, ``run.json`` and ``complexity.csv`` are read where they stand beside.
-        anchor: the codec that BD-rates are against; empty: the first of `ANCHORS`, else the first codec.
+        anchor: the codec that BD-rates are against; empty: as `choose_anchor` has it.
         room: bytes that the rate points may take in the page; their frames are left out as far as needed.
     """
     own = {table: read_rows(table) for table in tables}
@@ -58,9 +55,12 @@ def report_data(tables: Sequence[Path], anchor: str, room: int) -> dict[str, Any
     estimated = sorted({row.codec for row in rows if row.bpp is None and row.bpp_estimated is not None})
     if estimated:
         notes.append(f"Rates of {', '.join(estimated)} are estimates: no stream was written.")
+    unrated = sorted({row.codec for row in rows if row.rate is None})
+    if unrated:
+        notes.append(f"Rate points of {', '.join(unrated)} have no rate and are not drawn.")
     metrics = [metric for metric in METRICS if any(getattr(row, metric) is not None for row in rows)]
-    means = {metric: _mean_curves(rows, metric, notes) for metric in metrics}
-    chosen = _anchor(anchor, rows)
+    means = {metric: possible_mean_curves(rows, metric, notes) for metric in metrics}
+    chosen = choose_anchor(anchor, [row.codec for row in rows])
     return {
         "conditions": describe_conditions(rows),
         "notes": notes,
@@ -74,26 +74,6 @@ def report_data(tables: Sequence[Path], anchor: str, room: int) -> dict[str, Any
         "modules": _modules(own),
         "runs": [found for table in tables if (found := _provenance(table))],
     }
-
-
-def _anchor(asked: str, rows: Sequence[RDRow]) -> str:
-    names = list(dict.fromkeys(row.codec for row in rows))
-    if asked and asked not in names:
-        raise LCPError(f"no results of the anchor '{asked}'{nearest(asked, names)}")
-    return asked or next((name for anchor in ANCHORS for name in names if name.startswith(anchor)), names[0])
-
-
-def _mean_curves(rows: Sequence[RDRow], metric: str, notes: list[str]) -> list[Curve]:
-    """Mean curves of the data sets on which they can be made; a note for each of the others."""
-    found = []
-    for own in group(rows, lambda row: row.dataset).values():
-        try:
-            found += mean_curves(own, metric)
-        except DataError as error:
-            note = f"No means: {error}"
-            if note not in notes:
-                notes.append(note)
-    return found
 
 
 def to_json(values: Any) -> str:

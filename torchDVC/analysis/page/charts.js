@@ -45,8 +45,8 @@ function swatch(style) {
   return svg;
 }
 
-function linearTicks(low, high, count) {
-  const raw = (high - low) / count;
+function linearTicks(low, high, count, least) {
+  const raw = Math.max((high - low) / count, least);
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = power * [1, 2, 5, 10].find((multiple) => power * multiple >= raw);
   const ticks = [];
@@ -64,8 +64,8 @@ function logTicks(low, high) {
   return ticks.filter((tick) => tick >= low && tick <= high);
 }
 
-// A scale maps values to pixels; 4 % of room is left at either end.
-function scale(values, log, from, to, count) {
+// A scale maps values to pixels; 4 % of room is left at either end, and `least` between ticks.
+function scale(values, log, from, to, count, least = 0) {
   const forward = log ? Math.log10 : (value) => value;
   let low = Math.min(...values.map(forward));
   let high = Math.max(...values.map(forward));
@@ -75,7 +75,7 @@ function scale(values, log, from, to, count) {
   const place = (value) => from + ((forward(value) - low) / (high - low)) * (to - from);
   const logarithmic = log ? logTicks(10 ** low, 10 ** high) : [];
   const ends = log ? [10 ** low, 10 ** high] : [low, high];
-  place.ticks = logarithmic.length > 1 ? logarithmic : linearTicks(...ends, count).filter((tick) => !log || tick > 0);
+  place.ticks = logarithmic.length > 1 ? logarithmic : linearTicks(...ends, count, least).filter((tick) => !log || tick > 0);
   return place;
 }
 
@@ -142,7 +142,7 @@ function followPointer(svg, placed) {
   svg.addEventListener("pointerleave", leave);
 }
 
-// options: series [{name, style, points [{x, y, tip, shape}]}], x and y (axis titles), logX, logY, label.
+// options: series [{name, style, points [{x, y, tip, shape}]}], x and y (axis titles), logX, logY, wholeX, label.
 function drawChart(container, options) {
   hideTip();
   const width = container.clientWidth;
@@ -155,7 +155,8 @@ function drawChart(container, options) {
     return;
   }
   const columns = Math.max(3, Math.round(width / 110));
-  const x = scale(all.map((point) => point.x), options.logX, MARGIN.left, width - MARGIN.right, columns);
+  const x = scale(all.map((point) => point.x), options.logX, MARGIN.left, width - MARGIN.right, columns,
+    options.wholeX ? 1 : 0);
   const y = scale(all.map((point) => point.y), options.logY, height - MARGIN.bottom, MARGIN.top, 6);
   drawAxes(svg, x, y, options, width, height);
   const placed = [];

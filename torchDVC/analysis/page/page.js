@@ -173,7 +173,7 @@ function drawFrames(withFrames) {
   byId("frames-rate").textContent = rate.toPrecision(3);
   const chosen = nearestPoints(own, rate);
   showLegend(byId("frames-legend"), chosen.map((point) => point.codec));
-  const common = { x: "frame", height: 260 };
+  const common = { x: "frame", wholeX: true, height: 260 };
   drawChart(byId("frames-quality"), { ...common, series: styled(frameSeries(chosen, "psnr")), y: "PSNR-RGB (dB)",
     label: `PSNR of every frame of ${clip}` });
   drawChart(byId("frames-bits"), { ...common, series: styled(frameSeries(chosen, "bits")), y: "bits", logY: true,
