@@ -63,7 +63,9 @@ def test_one_line_says_what_is_wrong_with_a_phase(dvc: DVCFolder, changed: dict[
     ("old", "new", "expected"),
     [
         ("GoogleHyperPrior", "GoogleHyperPior", "config/DVC_motion.yml:1: unknown model_architecture "
-         "'GoogleHyperPior'; did you mean 'GoogleHyperPrior'?"),
+         "'GoogleHyperPior' of the Motion coder; did you mean 'GoogleHyperPrior'?"),
+        ("GoogleHyperPrior", "ResidualHyperprior", "config/DVC_motion.yml:1: unknown model_architecture "
+         "'ResidualHyperprior' of the Motion coder; did you mean 'FlowHyperprior'?"),
         ("num_filters", "num_filter", "config/DVC_motion.yml:6: unknown key 'num_filter' in model_params of "
          "GoogleHyperPrior; did you mean 'num_filters'?"),
         ("num_filters: 6", "num_filters: six", "config/DVC_motion.yml:6: num_filters = six; expected a whole number"),
@@ -89,8 +91,8 @@ NESTED = "[" * 5000 + "1" + "]" * 5000
         ("FlowHyperprior\nmodel_params: 3", "2: model_params of FlowHyperprior is 3; expected keys and values: "),
         ("FlowHyperprior\nmodel_params: [3]", "2: model_params of FlowHyperprior is [3]; expected keys and values: "),
         ("FlowHyperprior\nmodel_params: {widht: 3}", "2: unknown key 'widht' in model_params of FlowHyperprior; did "),
-        ("2024-99-99", "1: unknown model_architecture '2024-99-99'; known: "),
-        ("2024-09-09", "1: unknown model_architecture '2024-09-09'; known: "),
+        ("2024-99-99", "1: unknown model_architecture '2024-99-99' of the Motion coder; known: "),
+        ("2024-09-09", "1: unknown model_architecture '2024-09-09' of the Motion coder; known: "),
         ("!!python/name:os.system", "1: tag !!python/name:os.system; expected a value without a tag"),
         ("!here Google", "1: tag !here; expected a value without a tag"),
         ("GoogleHyperPrior\nmodel_params: !!set {width}", "2: tag !!set; expected a value without a tag"),

@@ -103,15 +103,24 @@ def read_coder(path: Path, role: str, types: Types, report: Report) -> ModuleSpe
     if name is None:
         return None
     architecture = ARCHITECTURES.get(name)
-    known = [a for a in ARCHITECTURES if role in ARCHITECTURES[a].types] + [t for t in types if types[t].codes]
+    known = _known(role, types)
     if name not in known:
-        report.add(table.place("model_architecture"), f"unknown model_architecture '{name}'{nearest(name, known)}")
+        what = f"unknown model_architecture '{name}' of the {role} coder{nearest(name, known)}"
+        report.add(table.place("model_architecture"), what)
         return None
     if architecture is None:
         module_type, arguments = types[name], _arguments(types[name], params, report)
     else:
         module_type, arguments = types[architecture.types[role]], _translated(name, architecture, role, params, report)
     return _spec(role, module_type, arguments, str(table.place("model_architecture")))
+
+
+def _known(role: str, types: Types) -> list[str]:
+    """The architectures that a role may have: those of `ARCHITECTURES`, and types that write what theirs do."""
+    own = {name: types[architecture.types[role]] for name, architecture in ARCHITECTURES.items()
+           if role in architecture.types}  # fmt: skip
+    written = set.intersection(*(set(coder.writes) for coder in own.values()))
+    return [*own, *(name for name in types if types[name].codes and written <= set(types[name].writes))]
 
 
 def _arguments(module_type: ModuleType, params: Item, report: Report) -> dict[str, Any]:
