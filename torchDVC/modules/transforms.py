@@ -85,7 +85,7 @@ PICTURE = Signal(PICTURE_GAIN, (1, 4, 10), _OPPONENT)
 """RGB times `PICTURE_GAIN`: brightness, and two differences of colours."""
 RESIDUAL = Signal(PICTURE_GAIN / 4, (1, 4, 10), _OPPONENT)
 """What a prediction leaves of it: flatter, but weak in the same places."""
-FLOW = Signal(4.0, (1, 1), torch.eye(2))
+FLOW = Signal(1.0, (1, 1), torch.eye(2))
 """Displacements of one or two pixels, as `torchDVC.modules.motion.flow_hyperprior` scales them."""
 
 
