@@ -211,6 +211,13 @@ def test_vimeo_layout(vimeo: Path) -> None:
     assert len(training_set("vimeo90k", frames=2, patch_size=16, seed=0)) == 3
 
 
+def test_the_data_folder_may_be_named_from_home(vimeo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(vimeo.parents[1]))
+    monkeypatch.setenv("DATASET", "~/data")
+    assert len(training_set("default", frames=7, patch_size=16, seed=0)) == 3
+    assert len(training_set("vimeo_septuplet/sequences/00003", frames=7, patch_size=16, seed=0)) == 1
+
+
 def test_default_without_a_data_set_is_procedural() -> None:
     default = training_set("default", frames=2, patch_size=32, seed=0, cut="3")
     named = training_set("procedural", frames=2, patch_size=32, seed=0, cut="3")
@@ -325,6 +332,9 @@ def test_vimeo_needs_its_septuplets(vimeo: Path) -> None:
         training_set("vimeo90k", frames=2, patch_size=16, seed=0)
     (vimeo / "sep_trainlist.txt").write_text("")
     with pytest.raises(DataError, match="names no septuplets"):
+        training_set("vimeo90k", frames=2, patch_size=16, seed=0)
+    (vimeo / "sep_trainlist.txt").write_bytes(b"00001/0001\n\xff\xfe")
+    with pytest.raises(DataError, match=r"sep_trainlist.txt: damaged, byte 11 is not UTF-8"):
         training_set("vimeo90k", frames=2, patch_size=16, seed=0)
 
 

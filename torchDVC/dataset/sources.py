@@ -98,10 +98,16 @@ def clip_sources(data: str, *, frames: int, patch_size: int) -> list[ClipSource]
     return [FileClip(path.resolve()) for path in clips_in(folder)]
 
 
+def data_root() -> Path | None:
+    """The folder that $DATASET names, if it names one."""
+    root = os.environ.get("DATASET")
+    return Path(root).expanduser() if root else None
+
+
 def find_data(name: str, known: tuple[str, ...]) -> Path:
     """The file or folder ``name``: a path, or a path below $DATASET. `DataError`, with the nearest name, if none."""
-    root = os.environ.get("DATASET")
-    for candidate in [Path(name).expanduser(), *([Path(root) / name] if root else [])]:
+    root = data_root()
+    for candidate in [Path(name).expanduser(), *([root / name] if root else [])]:
         if candidate.exists():
             return candidate
     where = f"below $DATASET ({root})" if root else "(DATASET is not set)"
@@ -122,15 +128,18 @@ def cut_list(clips: list[T], cut: str | None) -> list[T]:
 
 
 def _vimeo_folder() -> Path | None:
-    root = os.environ.get("DATASET")
-    folders = [Path(root).expanduser() / name for name in (*VIMEO_FOLDERS, ".")] if root else []
+    root = data_root()
+    folders = [root / name for name in (*VIMEO_FOLDERS, ".")] if root else []
     return next((folder for folder in folders if (folder / VIMEO_LIST).is_file()), None)
 
 
 def _vimeo_clips(folder: Path) -> list[ClipSource]:
     """The septuplets that Vimeo-90k's training list names, in its order."""
     listing = folder / VIMEO_LIST
-    names = listing.read_text(encoding="utf-8").split()
+    try:
+        names = listing.read_text(encoding="utf-8").split()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{listing}: damaged, byte {error.start} is not UTF-8; download it again") from error
     if not names:
         raise DataError(f"{listing}: names no septuplets; download it again")
     root = (folder / "sequences").resolve()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from torchDVC.dataset.frame import ReadOptions
 from torchDVC.dataset.procedural import TEST_INDEX, ProceduralReader
-from torchDVC.dataset.sources import find_data
+from torchDVC.dataset.sources import data_root, find_data
 from torchDVC.dataset.video import VideoReader, clips_in, open_with
 from torchDVC.util.errors import DataError, nearest
 
@@ -109,8 +108,8 @@ def _known(name: str, wanted: Sequence[str]) -> list[TestSequence]:
 
 
 def _known_folder(name: str) -> Path:
-    root = os.environ.get("DATASET")
-    if not root:
+    root = data_root()
+    if root is None:
         raise DataError(f"{name}: set DATASET to the folder that holds {name}/, or name a folder or file")
     letter = name[-1].lower()
     accepted = (
@@ -118,11 +117,10 @@ def _known_folder(name: str) -> Path:
         if name.startswith("HEVC")
         else {_plain(name)}
     )
-    base = Path(root).expanduser()
-    for folder in sorted((*base.glob("*/"), *base.glob("*/*/"))):
-        if _plain("".join(folder.relative_to(base).parts)) in accepted:
+    for folder in sorted((*root.glob("*/"), *root.glob("*/*/"))):
+        if _plain("".join(folder.relative_to(root).parts)) in accepted:
             return folder
-    raise DataError(f"{name}: no such folder in $DATASET ({root}); put its sequences in {base / name}")
+    raise DataError(f"{name}: no such folder in $DATASET ({root}); put its sequences in {root / name}")
 
 
 def _clip(dataset: str, name: str, path: Path) -> TestSequence:
