@@ -86,6 +86,7 @@ def test_pictures_give_back_what_was_written(tmp_path: Path, width: int, height:
     reader = open_video(tmp_path / "clip")
     assert reader.info.frames == 12
     assert all(np.array_equal(frame.rgb, picture) for frame, picture in zip(reader, pictures, strict=True))
+    assert all(frame.rgb.flags.writeable for frame in reader)  # PyTorch warns of what is not
     assert np.array_equal(next(iter(open_video(tmp_path / "clip" / "00003.png"))).rgb, pictures[2])
 
 
@@ -301,6 +302,25 @@ def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:
         write_one = open_writer(tmp_path / "a.y4m", VideoInfo(8, 8))
         with write_one:
             write_one.write(frame)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_clips_own_pictures_are_replaced(tmp_path: Path) -> None:
+    write(tmp_path / "a", random_frames(8, 8, 1))
+    (tmp_path / "a" / "00001.png").rename(tmp_path / "a" / "100000.png")
+    write(tmp_path / "a", random_frames(8, 8, 2))
+    assert open_video(tmp_path / "a").info.frames == 2
+
+
+@pytest.mark.parametrize("call", ["PIL.Image.Image.save", "pathlib.Path.mkdir"])
+def test_errors_name_the_folder_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def fail(place: Image.Image | Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no space", str(place) if isinstance(place, Path) else None)
+
+    monkeypatch.setattr(call, fail)
+    with pytest.raises(OSError) as caught:
+        write(tmp_path / "a", random_frames(8, 8, 1))
+    assert caught.value.filename == str(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from torchDVC.dataset.frame import Frame, IndexedReader, ReadOptions, VideoWriter
 from torchDVC.util.colour import Plane
 from torchDVC.util.errors import DataError
+from torchDVC.util.files import errors_named
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp")
 _EIGHT_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
@@ -49,7 +50,7 @@ def decode_picture(source: Path | BinaryIO, name: str) -> Plane:
         if picture.mode not in _EIGHT_BIT_MODES:
             raise DataError(f"{name}: picture of mode {picture.mode}; only 8 bits a channel are read; convert it")
         rgb = np.asarray(picture.convert("RGB"))
-    return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+    return np.array(rgb.transpose(2, 0, 1), order="C")  # a copy, as Pillow's memory cannot be written to
 
 
 def picture_size(source: Path | BinaryIO, name: str) -> tuple[int, int]:
@@ -117,14 +118,15 @@ class PictureWriter(VideoWriter):
 @contextlib.contextmanager
 def _atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder beside ``path`` that replaces it on success, and is removed otherwise."""
-    if path.exists() and not all(re.fullmatch(r"\d{5}\.png", file.name) for file in path.iterdir()):
+    if path.exists() and not all(re.fullmatch(r"\d{5,}\.png", file.name) for file in path.iterdir()):
         raise DataError(f"{path}: holds other files than numbered png pictures; write to another folder")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with errors_named(path, temporary):
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
