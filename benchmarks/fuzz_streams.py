@@ -5,7 +5,8 @@
 Run from the checkout: ``python -m benchmarks.fuzz_streams --streams S.lcp … --model FILE [--count N] [--first N]``.
 Mutation ``n`` depends on ``n`` and the streams only, so a run can be resumed with ``--first``, or one repeated with
 ``--first N --count 1``. Half of the mutations hit raw bytes, where checksums catch nearly all; the others change what
-is inside packets and then mend the checksums, as an attacker would.
+is inside packets, or put in I packets that lie about their place, and then mend the checksums, as an attacker would.
+Half of all are decoded with ``--conceal``, and what comes out is counted as ``codec.py decode`` would write it.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ from __future__ import annotations
 import io
 import random
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torchDVC.coding.streams import read_frames
+from torchDVC.coding.commands import play
+from torchDVC.coding.playback import MOST_FILLED
+from torchDVC.dataset.video import Frame, VideoInfo, VideoWriter
 from torchDVC.models.model_file import Model
 from torchDVC.util.container import ContainerReader, ContainerWriter, Packet
-from torchDVC.util.container_format import Header
+from torchDVC.util.container_format import HEADER_BYTES, MARKER, MAX_FRAMES, SYNC, Header, checksum, varint
 from torchDVC.util.errors import BitstreamError, CheckpointError
+from torchDVC.util.progress import Progress
 
 LONGEST = 20.0
 """Seconds after which decoding a mutation of a tiny stream counts as a hang."""
@@ -51,7 +57,7 @@ def mutated(originals: Sequence[Original], number: int) -> bytes:
     original = rng.choice(originals)
     if number % 2:
         return _bytes_changed(original.data, rng)
-    return _packets_changed(original, rng)
+    return _places_changed(original, rng) if rng.random() < 0.3 else _packets_changed(original, rng)
 
 
 def _bytes_changed(data: bytes, rng: random.Random) -> bytes:
@@ -97,6 +103,23 @@ def _packets_changed(original: Original, rng: random.Random) -> bytes:
     return file.getvalue()
 
 
+def _places_changed(original: Original, rng: random.Random) -> bytes:
+    """The first packets, then I packets with sound checksums that say they are elsewhere, after some noise or not."""
+    header = replace(original.header, frames=rng.choice((None, original.header.frames, rng.randrange(1, MAX_FRAMES))))
+    kept = sum(packet.size for packet in original.packets[: rng.randrange(len(original.packets) + 1)])
+    data = header.to_bytes() + original.data[HEADER_BYTES : HEADER_BYTES + kept]
+    most = header.frames or MAX_FRAMES
+    for place in sorted(rng.randrange(1 << rng.randrange(32)) % (most + 2) for _ in range(rng.randrange(1, 20))):
+        advance = rng.choice((0, 1, 1, header.gop_size, rng.randrange(256)))
+        lie = rng.choice((0, 0, 0, 1, rng.randrange(1000)))
+        fields = bytes([MARKER]) + SYNC + varint(place) + varint(place + max(0, advance - 1) + lie)
+        fields += bytes([advance] if header.gop_size > 1 else [])
+        payload = rng.choice(original.packets).payload
+        packet = fields + varint(len(payload)) + payload
+        data += rng.choice((b"", b"X")) + packet + checksum(zlib.crc32(packet), place)
+    return data
+
+
 def _header_changed(header: Header, rng: random.Random) -> Header:
     taller = rng.random() < 0.5
     return replace(
@@ -111,18 +134,39 @@ def _header_changed(header: Header, rng: random.Random) -> Header:
 
 def decode(model: Model, path: Path, conceal: bool) -> str:
     """What becomes of a stream: decoded, concealed, refused, or that it names another model."""
-    damage: list[BitstreamError] = []
     try:
         with ContainerReader(path) as reader:
-            if reader.header.width * reader.header.height > MAX_SIDE**2:
+            width, height = reader.header.width, reader.header.height
+            if width * height > MAX_SIDE**2:
                 return "too large to try"
-            for _ in read_frames(model, reader, damage.append if conceal else None):
-                pass
+            output = _Counted(path, VideoInfo(width, height))
+            with Progress(None, path.name, stream=io.StringIO()) as bar:
+                playback = play(model, reader, output, bar, conceal)
+            list(playback.remarks())
+            if output.written > reader.size + MOST_FILLED:
+                raise AssertionError(f"{output.written} frames out of {reader.size} bytes")
     except BitstreamError:
         return "refused"
     except CheckpointError:
         return "for another model"
-    return "concealed" if damage else "decoded"
+    if not output.written:
+        return "refused"
+    return "concealed" if playback.damage else "decoded"
+
+
+class _Counted(VideoWriter):
+    """Frames that are counted and not kept."""
+
+    def _destination(self) -> AbstractContextManager[Path]:
+        return nullcontext(self.path)
+
+    def _open(self, path: Path) -> None: ...
+
+    def _write(self, frame: Frame) -> None: ...
+
+    def _finish(self) -> None: ...
+
+    def _release(self) -> None: ...
 
 
 def outcomes(model: Model, originals: Sequence[Original], numbers: range, folder: Path) -> Iterator[tuple[int, str]]:

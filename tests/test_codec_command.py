@@ -79,11 +79,14 @@ def test_export_encode_decode_and_info(
     run("encode", clip_folder / "two.mp4", coded, "--model", tmp_path / "small.safetensors", "--frames", 6,
         "--gop_size", 2, "--intra_period", 4)  # fmt: skip
     (tmp_path / "small.safetensors").unlink()
-    capsys.readouterr()
+    encoded = capsys.readouterr().out.splitlines()[-1].split(", ")[2]
+    assert encoded.endswith(" bpp")
     run("info", coded)
     said = capsys.readouterr().out
     assert "96x80" in said and "GOPs of 2" in said and "intra bits" in said and "I4" in said
+    assert f"together      6 frames, {coded.stat().st_size} bytes, {encoded}" in said
     run("decode", coded, tmp_path / "out.y4m")
+    assert "out.lcp: 6/6 frames, rate " in capsys.readouterr().err
     run("decode", coded, tmp_path / "frames")
     frames, planes = list(open_video(tmp_path / "frames")), list(open_video(tmp_path / "out.y4m"))
     assert len(frames) == len(planes) == 6

@@ -14,7 +14,7 @@ from torchDVC.coding.options import DecodeOptions, EncodeOptions, ExportOptions,
 from torchDVC.coding.playback import Playback
 from torchDVC.coding.streams import header_of, read_frames, write_frames
 from torchDVC.coding_structure import CodedFrame, CodingStructure
-from torchDVC.dataset.video import VideoInfo, open_video, open_writer
+from torchDVC.dataset.video import VideoInfo, VideoWriter, open_video, open_writer
 from torchDVC.models import model_store
 from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import Model, save_model
@@ -84,14 +84,8 @@ def decode(options: DecodeOptions) -> None:
             header.width, header.height, header.frames, header.fps, header.matrix, header.range, str(options.input)
         )
         with open_writer(options.output, info) as writer:
-            playback = Playback(writer, header)
-            pictures = read_frames(model, reader, playback.note if options.conceal else None)
             with Progress(header.frames, options.input.name, unit="frame") as bar:
-                for index, rgb in in_display_order(_decoded(pictures, reader, bar)):
-                    if index > playback.due and not options.conceal:  # the last GOP of an unfinished stream
-                        break
-                    playback.show(index, rgb)
-            playback.end()
+                playback = play(model, reader, writer, bar, options.conceal)
             if not writer.written:
                 raise BitstreamError(f"no frame can be decoded: {playback.damage or f'{options.input}: it is empty'}")
     for remark in playback.remarks():
@@ -122,6 +116,18 @@ def info(options: InfoOptions) -> None:
 def _model_of(header: Header, given: str | None) -> Model:
     """The model given, else the one that a stream names."""
     return model_store.find(header.model.hex()) if given is None else model_store.open_model(given)
+
+
+def play(model: Model, reader: ContainerReader, writer: VideoWriter, bar: Progress, conceal: bool = False) -> Playback:
+    """Decode a stream to a writer; what is lost and replaced."""
+    playback = Playback(writer, reader.header)
+    pictures = read_frames(model, reader, playback.note if conceal else None)
+    for index, rgb in in_display_order(_decoded(pictures, reader, bar)):
+        if index > playback.due and not conceal:  # the last GOP of an unfinished stream
+            break
+        playback.show(index, rgb)
+    playback.end()
+    return playback
 
 
 def _decoded(

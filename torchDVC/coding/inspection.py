@@ -9,7 +9,6 @@ from torchDVC.coding.streams import read_frames
 from torchDVC.coding_structure import CodedFrame
 from torchDVC.models.model_file import Model
 from torchDVC.util.container import ContainerReader, Packet
-from torchDVC.util.container_format import HEADER_BYTES
 
 
 class Inspection:
@@ -39,7 +38,7 @@ class Inspection:
         yield sums.heading()
         for packet in self._reader.packets():
             yield sums.add(packet, {})
-        yield from sums.lines(HEADER_BYTES)
+        yield from sums.lines(self._reader.size)
 
     def frames(self, model: Model) -> Iterator[str]:
         """A line a frame with the bits of each module, for which it is decoded, and sums."""
@@ -49,7 +48,7 @@ class Inspection:
         for picture in read_frames(model, self._reader):
             bits = {label: float(count.sum()) for label, count in picture.stream.rates().items()}
             yield sums.add(next(packets), bits)
-        yield from sums.lines(HEADER_BYTES)
+        yield from sums.lines(self._reader.size)
 
     @property
     def _pixels(self) -> int:
@@ -78,14 +77,13 @@ class _Sums:
         columns = "".join(f"{bits[label]:>16.0f}" if label in bits else f"{'':>16}" for label in self._labels)
         return f"{_name(packet.frame):>8} {_from(packet.frame):<14}{packet.quality:>8}{packet.size:>10}{columns}"
 
-    def lines(self, header: int) -> Iterator[str]:
-        """Mean size of each frame type, and each module's share."""
+    def lines(self, total: int) -> Iterator[str]:
+        """Mean size of each frame type, and each module's share of a file of so many bytes."""
         frames = sum(map(len, self._bytes.values()))
         yield ""
         for kind, sizes in sorted(self._bytes.items()):
             mean = sum(sizes) / len(sizes)
             yield f"{kind} frames      {len(sizes)}, on average {mean:.0f} bytes, {8 * mean / self._pixels:.4f} bpp"
-        total = header + sum(map(sum, self._bytes.values()))
         if frames:
             yield f"together      {frames} frames, {total} bytes, {8 * total / self._pixels / frames:.4f} bpp"
         for label, bits in self._bits.items():
