@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -19,7 +21,7 @@ from tests.marked_clips import marked_clip, write_pictures
 from torchDVC.dataset.pictures import write_png
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.sources import FileClip, cut_list
-from torchDVC.dataset.training import Cutting, TrainingClips, training_loader, training_set
+from torchDVC.dataset.training import Cutting, TrainingClips, data_identity, training_loader, training_set
 from torchDVC.dataset.video import Frame, VideoInfo, open_video, open_writer
 from torchDVC.util.errors import DataError, describe_os_error
 
@@ -231,6 +233,20 @@ def test_procedural_pieces_are_pieces_of_the_clips() -> None:
     assert all(np.array_equal(clips.clips[0].frame(t), rendered[t]) for t in range(7))
 
 
+def test_other_data_has_another_identity(vimeo: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Under the same name, and the same data the same one where it is copied to."""
+    before = data_identity("default")
+    assert re.fullmatch(r"vimeo90k \(3 clips, [0-9a-f]{8}\)", before)
+    assert data_identity("default", cut="2").startswith("vimeo90k (2 clips, ")
+    shutil.copytree(vimeo, tmp_path / "copy" / "vimeo_septuplet")
+    monkeypatch.setenv("DATASET", str(tmp_path / "copy"))
+    assert data_identity("default") == before
+    write_png(tmp_path / "copy/vimeo_septuplet/sequences/00002/0007/im4.png", np.zeros((3, 30, 40), np.uint8))
+    assert data_identity("default") != before
+    monkeypatch.delenv("DATASET")
+    assert data_identity("default + procedural").startswith("procedural+procedural (256 clips, ")
+
+
 def test_long_clips_count_for_more(tmp_path: Path) -> None:
     write_pictures(tmp_path / "all" / "short", marked_clip(0, 5, 8, 8))
     write_pictures(tmp_path / "all" / "long", marked_clip(1, 16, 8, 8))
@@ -276,6 +292,8 @@ def test_shards(tmp_path: Path) -> None:
                 pictures = write_pictures(tmp_path / f"{shard}_{number}", clip, "{}.png")
                 sample = {f"im{path.stem}.png": path.read_bytes() for path in pictures.iterdir()}
                 tar.write({"__key__": f"0000{shard}_{number}", "json": b"{}", **sample})
+    one, both = (data_identity(str(tmp_path / f"train-{shards}.tar")) for shards in ("000", "*"))
+    assert "(3 clips," in one and "(6 clips," in both
     for pattern in ("train-*.tar", "train-{000..001}.tar"):
         clips = training_set(str(tmp_path / pattern), frames=3, patch_size=16, seed=0)
         assert [clip.shape for clip in clips.clips] == [(11, 3, 30, 40)] * 6

@@ -37,13 +37,20 @@ _THREADS = min(8, os.cpu_count() or 1)
 
 
 class ClipSource(Protocol):
-    """A clip that can be decoded: ``key`` names it for ever, ``stamp`` changes whenever its content does."""
+    """A clip that can be decoded.
+
+    ``key`` names it for ever, ``stamp`` changes whenever its content does, and ``content`` is the same for a copy
+    elsewhere.
+    """
 
     @property
     def key(self) -> str: ...
 
     @property
     def stamp(self) -> str: ...
+
+    @property
+    def content(self) -> str: ...
 
     def decode(self) -> Iterator[Plane]:
         """Its frames, RGB (3, H, W) uint8, all of one size; `DataError` where it is damaged."""

@@ -39,6 +39,11 @@ class ShardClip:
     members: tuple[Member, ...]
     shape: tuple[int, int, int, int]
 
+    @property
+    def content(self) -> str:
+        """The names and sizes of its pictures, which are the same for a copy elsewhere."""
+        return repr([(member.name, member.length) for member in self.members])
+
     def frame(self, index: int) -> Plane:
         """Frame ``index``, (3, H, W) uint8."""
         member = self.members[index]

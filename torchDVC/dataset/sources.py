@@ -42,9 +42,16 @@ class FileClip:
     @property
     def stamp(self) -> str:
         """A digest of the names, sizes and times of its files."""
-        files = picture_files(self.path) if self.path.is_dir() else [self.path]
-        states = [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
+        states = [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in self._files()]
         return hashlib.sha256(repr(states).encode()).hexdigest()
+
+    @property
+    def content(self) -> str:
+        """Its name and the names and sizes of its files, which are the same for a copy elsewhere."""
+        return repr((self.path.name, [(file.name, file.stat().st_size) for file in self._files()]))
+
+    def _files(self) -> list[Path]:
+        return picture_files(self.path) if self.path.is_dir() else [self.path]
 
     def decode(self) -> Iterator[Plane]:
         """Its frames."""
@@ -72,6 +79,11 @@ class ProceduralClip:
         """The version of the clips' definition."""
         return str(VERSION)
 
+    @property
+    def content(self) -> str:
+        """Which clip of which version it is."""
+        return f"{self.key} {self.stamp}"
+
     def decode(self) -> Iterator[Plane]:
         """Its frames."""
         return map(Scene(self.index, self.size).render, range(self.frames))
@@ -82,8 +94,7 @@ def clip_sources(data: str, *, frames: int, patch_size: int) -> list[ClipSource]
 
     ``frames`` and ``patch_size`` are what will be cut from them; procedural clips are made large enough for that.
     """
-    if data == "default":
-        data = "vimeo90k" if _vimeo_folder() else "procedural"
+    data = resolved(data)
     if data == "procedural":
         side = -(-patch_size * 9 // 8 // 32) * 32
         return [ProceduralClip(i, max(SEPTUPLET, frames), (side, side)) for i in range(PROCEDURAL_CLIPS)]
@@ -96,6 +107,13 @@ def clip_sources(data: str, *, frames: int, patch_size: int) -> list[ClipSource]
     if (folder / VIMEO_LIST).is_file():
         return _vimeo_clips(folder)
     return [FileClip(path.resolve()) for path in clips_in(folder)]
+
+
+def resolved(data: str) -> str:
+    """The data set that ``data`` names, which depends on $DATASET for ``default``."""
+    if data != "default":
+        return data
+    return "vimeo90k" if _vimeo_folder() else "procedural"
 
 
 def data_root() -> Path | None:

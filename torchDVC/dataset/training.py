@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from torchDVC.dataset.cache import ClipSource, FrameCache
 from torchDVC.dataset.shards import ShardClip, is_shards, shard_clips
-from torchDVC.dataset.sources import SEPTUPLET, clip_sources, cut_list
+from torchDVC.dataset.sources import SEPTUPLET, clip_sources, cut_list, resolved
 from torchDVC.util.colour import Plane
 from torchDVC.util.errors import DataError, LCPError
 
@@ -154,6 +155,16 @@ def listed_clips(data: str, frames: int, patch_size: int) -> list[ClipSource | S
     for part in _parts(data):
         listed += shard_clips(part) if is_shards(part) else clip_sources(part, frames=frames, patch_size=patch_size)
     return listed
+
+
+def data_identity(data: str, cut: str | None = None) -> str:
+    """What ``data`` stands for here, as in ``procedural (128 clips, 5f3a09c2)``, to tell whether it is the same again.
+
+    The digits depend on the names and sizes of the clips' files, and not on where those are; none is read.
+    """
+    clips = cut_list(listed_clips(data, frames=1, patch_size=1), cut)
+    digest = hashlib.sha256("\n".join(clip.content for clip in clips).encode())
+    return f"{'+'.join(map(resolved, _parts(data)))} ({len(clips)} clips, {digest.hexdigest()[:8]})"
 
 
 def training_loader(
