@@ -27,6 +27,7 @@ from torchDVC.dvc_front import intra_weights
 from torchDVC.dvc_front.options import LAMBDAS
 from torchDVC.dvc_front.translation import Translation, train_options, translate
 from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra
+from torchDVC.training.optimization import AUX
 from torchDVC.util import checkpoints
 from torchDVC.util.command_line import parse_tester, parse_trainer
 from torchDVC.util.configuration import Stage, load_run
@@ -252,10 +253,10 @@ def test_frozen_modules_stay_to_the_bit(dvc: DVCFolder, monkeypatch: pytest.Monk
     first, second, third = (dvc.checkpoint("run", f"epoch_{n:04}") for n in (1, 2, 3))
     assert moved(first, second) == {"intra_codec", "motion_estimator", "motion_compensator"}
     assert moved(second, third) == {"motion_estimator", "motion_codec", "motion_compensator", "residual_codec"}
-    assert moments(first) == {"motion_codec": 2, "motion_compensator": 2, "residual_codec": 2, "aux": 2}
+    assert moments(first) == {"motion_codec": 2, "motion_compensator": 2, "residual_codec": 2, AUX: 2}
     assert moments(second) == {
         "intra_codec": 2, "motion_estimator": 2, "motion_codec": 2, "motion_compensator": 4, "residual_codec": 2,
-        "aux": 2,
+        AUX: 2,
     }  # fmt: skip
     assert moments(third)["motion_codec"] == 4 and moments(third)["intra_codec"] == 2
     assert torch.equal(second["model"]["motion_estimator.net.1.num_batches_tracked"], torch.tensor(2))
