@@ -78,6 +78,23 @@ def test_what_no_module_of_the_model_writes_is_said(workspace: Workspace) -> Non
         ),
         (["pmode = em", "loss.R = None", "loss.D = None"], "4: loss.R and loss.D are both None; expected at least one"),
         (["pmode = em", "loss.R = None", "only_rate = on"], "4: only_rate = true with loss.R = None leaves nothing"),
+        (
+            ["pmode = emc", "train = c", "loss.R = motion_rate", "loss.D = None"],
+            "3: train 'c': the loss (motion_rate) does not depend on it; expected some of 'em'",
+        ),
+        (
+            ["pmode = emcr", "train = r", "loss.R = motion_rate", "loss.D = mc_distortion"],
+            "3: train 'r': the loss (motion_rate, mc_distortion) does not depend on it; expected some of 'emc'",
+        ),
+        (
+            ["imode = i", "pmode = emc", "train = ci", "loss.R = motion_rate", "loss.D = warped_distortion"],
+            "4: train 'ci': the loss (motion_rate, warped_distortion) does not depend on it; expected some of 'em'",
+        ),
+        (
+            ["pmode = emc", "train = c", "loss.R = motion_rate", "only_rate = on", "loss.D = mc_distortion"],
+            "3: train 'c': the loss (motion_rate) does not depend on it; expected some of 'em'",
+        ),
+        (["pmode = e", "loss.D = None"], "1: train 'e': the loss (rate) does not depend on it"),
         (["pmode = em", "pairs = 0>2 0>1<2"], "3: pairs '0>2 0>1<2' has B frames; expected a bmode to code them"),
         (["bmode = em"], "1: pairs 'step1' has no B frame for bmode 'em'; expected one, as in 0>2 0>1<2"),
         (["pmode = em", "pairs = step3", "frames = 3"], "4: frames = 3; expected at least 4 for pairs 'step3'"),
@@ -109,6 +126,15 @@ def test_a_rate_only_stage_needs_no_distortion(workspace: Workspace) -> None:
     workspace.write("train.cfg", "[process: a]\npmode = em\nonly_rate = true\n")
     _, train = load_run("model.csv", "train.cfg", "train")
     assert train.stages[0].only_rate
+
+
+def test_what_comes_back_by_the_references_can_be_learned_from(workspace: Workspace) -> None:
+    stage = "pmode = emcr\ntrain = r\nloss.R = motion_rate\nloss.D = None\nframes = 3\n"
+    workspace.write("train.cfg", f"[process: a]\nRNN = 2\n{stage}")
+    load_run("model.csv", "train.cfg", "train")
+    workspace.write("train.cfg", f"[process: a]\nRNN = 1\n{stage}")
+    (problem,) = workspace.problems()
+    assert problem.startswith("train.cfg:4: train 'r': the loss (motion_rate) does not depend on it")
 
 
 def test_header_values_without_use_in_a_stage_are_no_problem(workspace: Workspace) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from torchDVC.util.configuration.records import MODES, LossExpression, ModelConfig, Modes
+from torchDVC.util.configuration.modes import KEPT, RECONSTRUCTION, REFERENCES
+from torchDVC.util.configuration.records import MODES, LossExpression, ModelConfig, Modes, Stage
 from torchDVC.util.errors import nearest
 from torchDVC.util.values import Unexpected, number
 
@@ -43,7 +44,38 @@ def distortion_terms(model: ModelConfig, modes: Modes) -> list[str]:
     """Terms that ``loss.D`` may name: ``distortion`` of ``recon`` and ``<key>_distortion`` of each other picture."""
     written = dict.fromkeys(key for module in model.of_codes(modes.codes) for key in module.type.writes)
     pictures = [key for key in written if not _NO_PICTURE.fullmatch(key)]
-    return ["distortion" if key == "recon" else f"{key}_distortion" for key in pictures]
+    return [_distortion_of(key) for key in pictures]
+
+
+def terms_reached(stage: Stage, trained: str, model: ModelConfig) -> set[str]:
+    """Terms that depend on what modules ``trained`` learn, on those frames of a stage that run one of them."""
+    reached: set[str] = set()
+    carried: set[str] = set()
+    for _ in range(2 if stage.rnn == 2 else 1):  # the second time by way of the references
+        left: set[str] = set()
+        for codes in (getattr(stage, mode) for mode in MODES):
+            keys, terms = _pass_on(carried, codes, trained, model)
+            left |= keys
+            reached |= terms if set(codes) & set(trained) else set()
+        carried = {REFERENCES if key == RECONSTRUCTION else KEPT + key for key in left}
+    return reached
+
+
+def _pass_on(keys: set[str], codes: str, trained: str, model: ModelConfig) -> tuple[set[str], set[str]]:
+    """Which keys and terms of a frame follow from ``keys`` and from what modules ``trained`` learn."""
+    rates: set[str] = set()
+    for module in model.of_codes(codes):
+        declared = module.type
+        if module.code in trained or keys.intersection((*declared.reads, *declared.encoder_reads)):
+            keys = keys.union(declared.writes)
+            rates |= {"rate", f"{module.label}_rate"} if declared.codes else set()
+        else:
+            keys = keys.difference(declared.writes)
+    return keys, rates.union(map(_distortion_of, keys))
+
+
+def _distortion_of(key: str) -> str:
+    return "distortion" if key == RECONSTRUCTION else f"{key}_distortion"
 
 
 def check_losses(loss_r: LossExpression, loss_d: LossExpression, model: ModelConfig, modes: Modes) -> dict[str, str]:

@@ -8,8 +8,9 @@ from torchDVC.util.configuration.records import ModelConfig, ModuleSpec
 from torchDVC.util.values import Unexpected
 
 _SOURCE = "frame"
-_REFERENCES = "refs"
-_KEPT = "ref_"
+RECONSTRUCTION = "recon"
+REFERENCES = "refs"
+KEPT = "ref_"
 """``ref_<key>`` is what the modules of the reference frames wrote as ``<key>``."""
 
 
@@ -47,7 +48,7 @@ def writes(codes: str, model: ModelConfig) -> frozenset[str]:
 
 def _walk(mode: str, modules: tuple[ModuleSpec, ...], model: ModelConfig) -> Iterator[str]:
     """Run through the modules as encoder and decoder do, and say what each of them misses."""
-    encoder = {_SOURCE} if mode == "imode" else {_SOURCE, _REFERENCES, *_kept(model)}
+    encoder = {_SOURCE} if mode == "imode" else {_SOURCE, REFERENCES, *_kept(model)}
     decoder = encoder - {_SOURCE}
     for index, module in enumerate(modules):
         reads = module.type.reads
@@ -65,7 +66,7 @@ def _kept(model: ModelConfig) -> Iterator[str]:
     """What P and B frames may find of their references beside the pictures."""
     for module in model.modules:
         if not module.type.encoder_only:
-            yield from (_KEPT + key for key in module.type.writes)
+            yield from (KEPT + key for key in module.type.writes)
 
 
 def _missing(keys: Iterable[str], available: Set[str]) -> list[str]:
@@ -73,10 +74,10 @@ def _missing(keys: Iterable[str], available: Set[str]) -> list[str]:
 
 
 def _why_missing(mode: str, key: str, later: tuple[ModuleSpec, ...], model: ModelConfig) -> str:
-    if mode == "imode" and (key == _REFERENCES or key.startswith(_KEPT)):
+    if mode == "imode" and (key == REFERENCES or key.startswith(KEPT)):
         return "which I frames do not have"
-    if key.startswith(_KEPT):
-        return f"but no module of the model that runs in the decoder writes '{key.removeprefix(_KEPT)}'"
+    if key.startswith(KEPT):
+        return f"but no module of the model that runs in the decoder writes '{key.removeprefix(KEPT)}'"
     after = [module for module in later if key in module.type.writes]
     if after:
         return f"which no module before it writes; {after[0]} runs only after it"

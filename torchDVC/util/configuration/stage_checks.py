@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator
 
 from torchDVC.coding_structure import STEPS, CodedFrame, frames_needed, parse_pairs
-from torchDVC.util.configuration.losses import check_losses
-from torchDVC.util.configuration.modes import check_mode, writes
+from torchDVC.util.configuration.losses import check_losses, terms_reached
+from torchDVC.util.configuration.modes import RECONSTRUCTION, check_mode, writes
 from torchDVC.util.configuration.records import MODES, ModelConfig, Modes, Process, Stage
-
-RECONSTRUCTION = "recon"
 
 Problem = tuple[str, str]
 """The key to complain about, and what is wrong."""
@@ -31,7 +29,7 @@ def check_stage(stage: Stage, model: ModelConfig, given: Container[str]) -> Iter
         if code not in stage.codes:
             yield "train", f"train has '{code}', which runs in no mode of the stage; expected some of '{stage.codes}'"
     yield from _check_pairs(stage, given)
-    yield from _check_loss(stage, model, given)
+    yield from list(_check_loss(stage, model, given)) or _check_learning(stage, model)
 
 
 def check_process(process: Process, model: ModelConfig) -> Iterator[Problem]:
@@ -95,3 +93,13 @@ def _check_loss(stage: Stage, model: ModelConfig, given: Container[str]) -> Iter
         yield "only_rate", "only_rate = true with loss.R = None leaves nothing to minimise; expected a rate term"
     if not stage.loss_r and not stage.loss_d:
         yield "loss.D", "loss.R and loss.D are both None; expected at least one term"
+
+
+def _check_learning(stage: Stage, model: ModelConfig) -> Iterator[Problem]:
+    """Some trained module must lie before some term of the loss."""
+    terms = dict.fromkeys(name for _, name in (*stage.loss_r, *(() if stage.only_rate else stage.loss_d)))
+    if terms.keys() & terms_reached(stage, stage.train, model):
+        return
+    would = "".join(code for code in stage.codes if terms.keys() & terms_reached(stage, code, model))
+    expected = f"; expected some of '{would}'" if would else ""
+    yield "train", f"train '{stage.train}': the loss ({', '.join(terms)}) does not depend on it{expected}"
