@@ -68,9 +68,17 @@ def test_gops_of_the_intra_period_have_no_p_frames(size: int, gops: int) -> None
     assert types == {"I", "B"}
 
 
+@given(STRUCTURES, st.integers(0, 300))
+def test_the_types_of_a_structure_are_those_of_its_frames(structure: CodingStructure, frames: int) -> None:
+    assert structure.types(frames) == {frame.type for frame in structure.order(frames)}
+    whole = structure.intra_period or structure.gop_size
+    assert structure.types() == structure.types(whole * 3 + 1)
+
+
 def test_the_structures_of_the_documentation() -> None:
     assert texts(CodingStructure(4).order(8)) == "0 0>1 1>2 2>3 4 4>5 5>6 6>7"
     assert texts(CodingStructure(8, 4).order(9)) == "0 0>4 0>2<4 0>1<2 2>3<4 8 4>6<8 4>5<6 6>7<8"
+    assert texts(CodingStructure(4, 4).order(8)) == "0 4 0>2<4 0>1<2 2>3<4 4>6 4>5<6 6>7"
     assert texts(CodingStructure(0, 4).order(8)) == "0 0>4 0>2<4 0>1<2 2>3<4 4>6 4>5<6 6>7"
 
 

@@ -152,6 +152,19 @@ def test_low_delay_needs_no_bmode_and_hierarchical_does(
     assert "low.cfg:6: process 'small' has no bmode, which --intra_period 32 --gop_size 4 needs" in error
 
 
+def test_gops_of_the_intra_period_need_a_pmode_only_for_a_tail(
+    small_model: SmallModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--intra_period", "4", "--gop_size", "4", "--no_image", "--test_seqs", "one")
+    cfg = small_model.write("b.cfg", TEST.replace("pmode = emcr\n", "").replace("frames = 3", "frames = 6"))
+    assert small_model.test("res", *flags, cfg="b.cfg") == 2
+    said = "has no pmode, which --intra_period 4 --gop_size 4 needs for the 6 frames of one"
+    assert capsys.readouterr().err == f"{cfg}:6: process 'small' {said}\n"
+    assert not (small_model.path / "res").exists()
+    cfg.write_text(cfg.read_text().replace("frames = 6", "frames = 5"))
+    assert small_model.test("res", *flags, cfg="b.cfg") == 0
+
+
 def test_the_model_is_printed_when_asked_for(small_model: SmallModel, capsys: pytest.CaptureFixture[str]) -> None:
     assert small_model.test("res", "--test_seqs", "one", "--print_model") == 0
     assert "kMAC/pixel" in capsys.readouterr().out

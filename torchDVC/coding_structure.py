@@ -10,8 +10,13 @@ Hierarchical B (``gop_size`` 4, ``intra_period`` 8), nine frames; a level is cod
            B2                 B6
         B1    B3           B5    B7
 
-Where ``gop_size`` equals ``intra_period`` there are only I and B frames. A tail that a whole GOP does not fit into is
-coded with smaller GOPs, each the largest power of two that still fits, so that any number of frames works.
+Where ``gop_size`` equals ``intra_period`` there are only I and B frames, but for a tail. A tail that a whole GOP does
+not fit into is coded with smaller GOPs, each the largest power of two that still fits and with a P frame at its end, so
+that any number of frames works::
+
+    I0 ------------- I4 ----- P6 - P7
+           B2             B5
+        B1    B3
 """
 
 from __future__ import annotations
@@ -85,6 +90,12 @@ class CodingStructure:
             gop = self.gop(start, frames - 1)
             yield gop
             start = gop[0].index
+
+    def types(self, frames: int | None = None) -> set[str]:
+        """The frame types that a sequence of ``frames`` frames has; None: a long one, whatever its tail may have."""
+        if frames is None:
+            frames = (self.intra_period or self.gop_size) + 1
+        return {frame.type for frame in self.order(frames)}
 
     def order(self, frames: int) -> list[CodedFrame]:
         """All frames of a sequence of ``frames`` frames in coding order."""

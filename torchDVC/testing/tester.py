@@ -63,7 +63,7 @@ class Tester(Runner):
         self.folder = options.folder
         self.structure = CodingStructure(options.intra_period, options.gop_size)
         for process in config.processes:
-            self._check_modes(process)
+            self._check_modes(process, self.structure.types(), "")
         self.codec.eval()
         self.arithmetic = self.precision("32")
         self.quality = self.codec.level_of(options.lmda * options.lmda_scale)
@@ -76,6 +76,10 @@ class Tester(Runner):
     def run(self) -> int:
         """Test every process on every sequence; returns the exit code."""
         sequences = test_sequences(self.options.test_datasets or self.config.data, self.options.test_seqs or None)
+        for sequence in sequences:
+            count = sequence.open(frames=self.config.frames).info.frames
+            for process in self.config.processes:
+                self._check_modes(process, self.structure.types(count), f" for the {count} frames of {sequence.name}")
         configuration = {"options": self.options, "model": self.model, "test": self.config}
         self.run_folder = RunFolder(self.folder, sys.argv, configuration, self.options.seed, str(self.device))
         self.results = Results(self.folder)
@@ -88,18 +92,13 @@ class Tester(Runner):
         self.fabric.print(self.results.summary())
         return 0
 
-    def _check_modes(self, process: Process) -> None:
-        """Raises `ConfigError` where the coding structure has a frame type that the process has no mode for."""
-        types = {"I"}
-        if self.options.gop_size > 1:
-            types.add("B")
-        if self.options.gop_size == 1 or self.options.gop_size != self.options.intra_period:
-            types.add("P")
+    def _check_modes(self, process: Process, types: set[str], why: str) -> None:
+        """Raises `ConfigError` where the process has no mode for one of the frame types."""
         missing = [f"{kind.lower()}mode" for kind in sorted(types) if not mode_of(process, kind)]
-        if missing and self.options.intra_period != 1:
+        if missing:
             raise ConfigError([
                 f"{process.where}: process '{process.name}' has no {missing[0]}, which --intra_period "
-                f"{self.options.intra_period} --gop_size {self.options.gop_size} needs"
+                f"{self.options.intra_period} --gop_size {self.options.gop_size} needs{why}"
             ])
 
     # --- one sequence
