@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -187,6 +188,30 @@ def test_a_run_is_not_resumed_under_other_conditions(
     assert other.train("run", *flags, "--restore", "resume", "--checkpoint", str(last)) == 2
     error = capsys.readouterr().err
     assert named in error and error.count("\n") == 1 and "cannot resume" in error
+
+
+def test_a_run_is_not_resumed_on_other_data_of_the_same_name(
+    finished: SmallModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Though on the same data wherever it is copied to."""
+    text = (finished.path / "train.cfg").read_text().replace(f"data = {finished.data}", "data = clips")
+    finished.write("named.cfg", text)
+    for folder, clips in (("a", ("one.y4m", "two.mp4")), ("b", ("one.y4m", "two.mp4")), ("c", ("one.y4m",))):
+        (tmp_path / folder / "clips").mkdir(parents=True)
+        for clip in clips:
+            (tmp_path / folder / "clips" / clip).symlink_to(finished.data / clip)
+    flags = ("--restore", "resume", "--end_epoch")
+    monkeypatch.setenv("DATASET", str(tmp_path / "a"))
+    assert finished.train("named", "--end_epoch", "2", cfg="named.cfg") == 0
+    monkeypatch.setenv("DATASET", str(tmp_path / "b"))
+    assert finished.train("named", *flags, "3", cfg="named.cfg") == 0
+    monkeypatch.setenv("DATASET", str(tmp_path / "c"))
+    before = {path: path.read_bytes() for path in (finished.path / "named").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert finished.train("named", *flags, "4", cfg="named.cfg") == 2
+    assert re.search(r"cannot resume: data clips was clips \(2 clips, \w+\) and is clips \(1 clips, \w+\) now",
+                     capsys.readouterr().err)
+    assert {path: path.read_bytes() for path in (finished.path / "named").rglob("*") if path.is_file()} == before
 
 
 def test_a_last_stage_made_longer_goes_on(finished: SmallModel) -> None:

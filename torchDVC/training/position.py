@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from torchDVC.dataset.training import data_identity
 from torchDVC.util.command_line import TrainOptions
 from torchDVC.util.configuration import ModelConfig, Stage, TrainConfig
 from torchDVC.util.configuration.train_cfg import LR_PREFIX, STAGE_KEYS
@@ -43,6 +44,13 @@ def conditions(options: TrainOptions, model: ModelConfig, config: TrainConfig, d
     for stage in config.stages:
         found |= {_of_stage(key, stage.name): value for key, value in _values(stage).items()}
     return found
+
+
+def check_data(known: dict[str, str], stage: Stage, where: str) -> None:
+    """Note in ``known`` which clips a stage has; raises `CheckpointError` where its ``data`` meant others before."""
+    name = f"data {stage.data}" + (f", cut {stage.cut}" if stage.cut else "")
+    found = {name: data_identity(stage.data, stage.cut)}
+    check_conditions({name: known.setdefault(name, found[name])}, found, where)
 
 
 def _of_stage(key: str, stage: str) -> str:

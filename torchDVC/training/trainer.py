@@ -30,7 +30,7 @@ from torchDVC.training.optimization import (
     set_memory_format,
 )
 from torchDVC.training.plan import check_plan
-from torchDVC.training.position import Position, check_conditions, conditions
+from torchDVC.training.position import Position, check_conditions, check_data, conditions
 from torchDVC.training.validation import Validation
 from torchDVC.util import checkpoints
 from torchDVC.util.command_line import TrainOptions
@@ -73,6 +73,7 @@ class Trainer(Runner):
             self.optimizer, config.grad_clip, self.scaler, self.folder / "nonfinite_batch.safetensors"
         )
         self.position = Position(options.start_epoch)
+        self.data: dict[str, str] = {}
         self.resumed = self._resume() if options.restore == "resume" else False
         self.logger: MetricsLogger | None = None
         self._stage: Stage | None = None
@@ -150,6 +151,7 @@ class Trainer(Runner):
         distortion = ms_ssim_loss if self.options.ssim else squared_error
         ratio = self.options.i_lmda / self.options.lmda
         self.loss = self.fabric.setup_module(StageLoss(self.codec, stage, distortion, ratio))
+        check_data(self.data, stage, str(self.folder))
         self.clips = self._training_set(stage)
         self.validation = Validation(self.options, stage, self.device)
 
@@ -279,6 +281,7 @@ class Trainer(Runner):
     def _state(self) -> dict[str, Any]:
         return {
             "conditions": self._conditions(),
+            "data": self.data,
             "position": asdict(self.position),
             "skipped": self.updater.skipped,
             "model": self.codec.state_dict(),
@@ -302,6 +305,7 @@ class Trainer(Runner):
         if state["scaler"]:  # empty where no stage had used it yet
             self.scaler.load_state_dict(state["scaler"])
         self.position = Position(**state["position"])
+        self.data = dict(state.get("data", {}))
         self.updater.skipped = state["skipped"]
         checkpoints.set_rng_state(state["rng"])
         return True
