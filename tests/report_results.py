@@ -35,7 +35,8 @@ def write_results(folder: Path) -> Path:
     (folder / "ours" / "run.json").write_text(json.dumps(run))
     for index, clip in enumerate(CLIPS):
         for lmda in (256.0, 1024.0):
-            _pictures(folder / "ours" / "images" / "procedural" / clip / f"main_{lmda:g}", index, 12 if lmda == 256 else 3)
+            images = folder / "ours" / "images" / "procedural" / clip / f"main_{lmda:g}"
+            _pictures(images, index, 12 if lmda == 256 else 3)
     return folder
 
 
@@ -43,9 +44,10 @@ def _row(codec: str, clip: str, lmda: float, factor: float, run_id: str) -> RDRo
     rate, quality = RATES[lmda]
     better = 1.5 * CLIPS.index(clip)
     return rd_row(
-        codec=codec, process="main", dataset="procedural", sequence=clip, width=SIZE[0], height=SIZE[1], frames=FRAMES, intra_period=8,
-        lmda=lmda, bpp=rate * factor, psnr_rgb=quality + better, ms_ssim_rgb=0.9 + quality / 500, run_id=run_id,
-        encode_fps=4.5, decode_fps=9.1, kmac_encode=40.0, kmac_decode=24.5, parameters=6200000, settings="precision 32",
+        codec=codec, process="main", dataset="procedural", sequence=clip, width=SIZE[0], height=SIZE[1],
+        frames=FRAMES, intra_period=8, lmda=lmda, bpp=rate * factor, psnr_rgb=quality + better, ms_ssim_rgb=0.9 + quality / 500,
+        run_id=run_id, encode_fps=4.5, decode_fps=9.1, kmac_encode=40.0, kmac_decode=24.5,
+        parameters=6200000, settings="precision 32",
     )  # fmt: skip
 
 
@@ -53,8 +55,9 @@ def _frames(clip: str, lmda: float) -> list[FrameRow]:
     rate, quality = RATES[lmda]
     return [
         FrameRow(
-            run_id="r1", process="main", dataset="procedural", sequence=clip, lmda=lmda, frame=i, type="I" if i % 8 == 0 else "P",
-            references=() if i % 8 == 0 else (i - 1,), bits=rate * 24576 * (4 if i % 8 == 0 else 0.6),
+            run_id="r1", process="main", dataset="procedural", sequence=clip, lmda=lmda, frame=i,
+            type="I" if i % 8 == 0 else "P", references=() if i % 8 == 0 else (i - 1,),
+            bits=rate * 24576 * (4 if i % 8 == 0 else 0.6),
             psnr_rgb=quality - 0.1 * (i % 8), rates=_rates(i, rate * 24576 * 0.6),
         )
         for i in range(FRAMES)
