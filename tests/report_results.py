@@ -45,9 +45,9 @@ def _row(codec: str, clip: str, lmda: float, factor: float, run_id: str) -> RDRo
     better = 1.5 * CLIPS.index(clip)
     return rd_row(
         codec=codec, process="main", dataset="procedural", sequence=clip, width=SIZE[0], height=SIZE[1],
-        frames=FRAMES, intra_period=8, lmda=lmda, bpp=rate * factor, psnr_rgb=quality + better, ms_ssim_rgb=0.9 + quality / 500,
-        run_id=run_id, encode_fps=4.5, decode_fps=9.1, kmac_encode=40.0, kmac_decode=24.5,
-        parameters=6200000, settings="precision 32",
+        frames=FRAMES, intra_period=8, lmda=lmda, bpp=rate * factor, psnr_rgb=quality + better,
+        ms_ssim_rgb=0.9 + quality / 500, run_id=run_id, encode_fps=4.5, decode_fps=9.1, kmac_encode=40.0,
+        kmac_decode=24.5, parameters=6200000, settings="precision 32",
     )  # fmt: skip
 
 
