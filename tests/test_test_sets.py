@@ -117,6 +117,15 @@ def test_nested_folders_keep_names_apart(tmp_path: Path) -> None:
     assert listed([str(tmp_path / "cities")]) == [("cities", "paris_walk_16x8"), ("cities", "rome_walk_16x8")]
 
 
+def test_two_clips_of_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("a/set", "b/set"):
+        make_yuv(tmp_path / folder / "clip_16x8.yuv")
+    names = [str(tmp_path / folder / "set") for folder in "ab"]
+    with pytest.raises(DataError, match=r"b/set/clip_16x8.yuv: would be clip_16x8 of set .*a/set/clip_16x8.yuv is"):
+        listed(names)
+    assert [listed([name]) for name in names] == [[("set", "clip_16x8")]] * 2
+
+
 def test_bad_clips_are_named_when_opened(tmp_path: Path) -> None:
     make_yuv(tmp_path / "clips" / "walk.yuv")
     (sequence,) = testing.test_sequences([str(tmp_path / "clips")])

@@ -76,6 +76,33 @@ def test_a_point_measured_under_other_conditions_takes_the_place_of_the_old(smal
     assert row.intra_period == 2 and [frame.type for frame in frames(small_model)] == ["I", "P", "I"]
 
 
+def test_a_row_that_would_come_out_differently_is_measured_again(
+    small_model: SmallModel, clip_folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another clip of the name, other weights, another mode, another metric, pictures: none of these shows in a row."""
+    mine = small_model.path / "mine"
+    mine.mkdir()
+
+    def kept(*flags: str) -> bool:
+        caplog.clear()
+        assert small_model.test("res", "--test_datasets", str(mine), "--no_image", *flags) == 0
+        return "already tested" in caplog.text
+
+    (mine / "clip.y4m").write_bytes((clip_folder / "one.y4m").read_bytes())
+    assert not kept()
+    assert kept()
+    (mine / "clip.y4m").unlink()
+    (mine / "clip.mp4").write_bytes((clip_folder / "two.mp4").read_bytes())
+    assert not kept()
+    assert not kept("--seed", "7")
+    assert kept("--seed", "7")
+    for before, after in (("emcr\nbmode = emcr", "emcr"), ("ms_ssim = no", "ms_ssim = yes")):
+        small_model.write("test.cfg", TEST.replace(before, after))
+        assert not kept("--seed", "7")
+    assert small_model.test("res", "--test_datasets", str(mine), "--seed", "7") == 0
+    assert (small_model.path / "res/images/mine/clip/small_256/00000_recon.png").exists()
+
+
 def test_pictures_are_written_unless_told_not_to(tested: SmallModel, small_model: SmallModel) -> None:
     shown = {path.name for path in (tested.path / "res/images" / tested.data.name / "one/small_256").iterdir()}
     assert {"00000_source.png", "00000_recon.png", "00001_mc.png", "00001_flow.png", "00002_bits.png"} <= shown
@@ -100,7 +127,7 @@ def test_clips_of_one_name_and_several_processes_have_files_of_their_own(
     assert sources.keys() == places and len(set(sources.values())) == 2
     for row in rows(small_model):
         stream = res / "streams" / row.dataset / row.sequence / f"{row.process}_256.lcp"
-        assert row.bpp == 8 * stream.stat().st_size / (96 * 80 * 3)
+        assert row.bpp == pytest.approx(8 * stream.stat().st_size / (96 * 80 * 3))
 
 
 def test_pictures_of_a_replaced_measurement_are_gone(small_model: SmallModel) -> None:

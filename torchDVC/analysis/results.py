@@ -22,7 +22,7 @@ class RDRow:
     Rates in bits per pixel of the original size, PSNR in dB (means over frames of the frames' PSNR), complexity in
     kMAC per pixel. ``bpp`` counts the bytes of the file on disk and is empty where none was written;
     ``bpp_estimated`` is what the quantised tables predict. Columns ending in ``_i``, ``_p``, ``_b`` are the means over
-    frames of that type.
+    frames of that type. ``digest`` is of all that the measurement follows from, where the tester measured it.
     """
 
     dataset: str
@@ -60,6 +60,7 @@ class RDRow:
     matrix: str
     range: str
     settings: str = ""
+    digest: str = ""
     run_id: str = ""
 
     @property

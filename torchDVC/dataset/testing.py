@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torchDVC.dataset.frame import ReadOptions
 from torchDVC.dataset.procedural import TEST_INDEX, ProceduralReader
-from torchDVC.dataset.sources import data_root, find_data
+from torchDVC.dataset.sources import FileClip, data_root, find_data
 from torchDVC.dataset.video import VideoReader, clips_in, open_with
 from torchDVC.util.errors import DataError, nearest
 
@@ -32,13 +32,22 @@ NAMES = (*SEQUENCES, "procedural")
 
 @dataclass(frozen=True)
 class TestSequence:
-    """A clip of a test set; ``open`` takes the keywords of `torchDVC.dataset.video.open_video`."""
+    """A clip of a test set; ``open`` takes the keywords of `torchDVC.dataset.video.open_video`.
+
+    ``path`` is None for a procedural clip.
+    """
 
     __test__ = False
 
     dataset: str
     name: str
     opener: Callable[[ReadOptions], VideoReader]
+    path: Path | None = None
+
+    @property
+    def stamp(self) -> str:
+        """Changes when the clip does: a digest of the names, sizes and times of its files."""
+        return "" if self.path is None else FileClip(self.path).stamp
 
     def open(
         self,
@@ -57,16 +66,29 @@ def test_sequences(names: Sequence[str], seqs: Sequence[str] | None = None) -> l
     """The sequences of the test sets ``names``, in order; with ``seqs`` only those of these names.
 
     A name is one of `NAMES` (its folder is looked for below $DATASET), or a folder or file of the user's own, also
-    below $DATASET. Raises `DataError` for an unknown name, and where a known set lacks a sequence that was asked for.
+    below $DATASET. Raises `DataError` for an unknown name, for two clips of one name, and where a known set lacks a
+    sequence that was asked for.
     """
     if not names:
         raise DataError(f"no test set named; known: {', '.join(NAMES)}, or any folder or file")
     found = [sequence for name in names for sequence in _data_set(name, seqs)]
+    _check_names(found)
     for asked in seqs or ():
         if not _asked(asked, [sequence.name for sequence in found]):
             known = [sequence for name in names for sequence in _names(name)]
             raise DataError(f"no sequence '{asked}' in {', '.join(names)}{nearest(asked, known)}")
     return found
+
+
+def _check_names(sequences: Sequence[TestSequence]) -> None:
+    named: dict[tuple[str, str], TestSequence] = {}
+    for sequence in sequences:
+        other = named.setdefault((sequence.dataset, sequence.name), sequence)
+        if other is not sequence:
+            raise DataError(
+                f"{sequence.path or sequence.name}: would be {sequence.name} of {sequence.dataset} in the results, as"
+                f" {other.path or 'the one before it'} is; leave out or rename one, or test it by itself"
+            )
 
 
 # Its name would make pytest take it for a test wherever a test module imports it.
@@ -124,7 +146,7 @@ def _known_folder(name: str) -> Path:
 
 
 def _clip(dataset: str, name: str, path: Path) -> TestSequence:
-    return TestSequence(dataset, name, lambda options: open_with(path, options))
+    return TestSequence(dataset, name, lambda options: open_with(path, options), path)
 
 
 def _procedural(index: int, name: str) -> TestSequence:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import secrets
 import sys
@@ -12,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from torchDVC.dvc_front.coders import ROLES
-from torchDVC.dvc_front.options import LAGRANGIANS, DVCOptions
+from torchDVC.dvc_front.options import DVCOptions
 from torchDVC.dvc_front.restore import CHECKPOINTS, LAST, checkpoint, experiment_key, find_run
 from torchDVC.dvc_front.translation import Translation, test_options, train_options, translate, with_weights
 from torchDVC.util.command_line import RunOptions, TestOptions, TrainOptions
@@ -84,22 +83,9 @@ def run_test(options: DVCOptions, engine: TestOptions, translation: Translation)
     from torchDVC.testing.tester import Tester
 
     tester = Tester(engine, translation.model, translation.test)
-    if engine.restore == "load":
-        _check_level(options, float(tester.codec.lmdas[tester.quality]))
     code = tester.run()
     print(tables.write(tester.folder / f"q{options.quality_level}", tester.results, options.lmda))
     return code
-
-
-def _check_level(options: DVCOptions, trained: float) -> None:
-    """Say that a checkpoint is of another quality level than the one that its results will be filed under."""
-    if math.isclose(trained, options.lmda, rel_tol=1e-3):
-        return
-    levels = [level for level, lmda in LAGRANGIANS.items() if math.isclose(trained, lmda, rel_tol=1e-3)]
-    _log.warning(
-        "--quality_level %d has lmda %g, and the checkpoint was trained with %g%s; its results stand under %g",
-        options.quality_level, options.lmda, trained, f", that of level {levels[0]}" if levels else "", options.lmda,
-    )  # fmt: skip
 
 
 def _restored(options: DVCOptions) -> tuple[Path | None, Path | None]:

@@ -69,7 +69,12 @@ def fixed(codec: Codec, modes: Modes) -> Model:
             module.fix(module.integers())
         except (CheckpointError, ValueError) as error:
             raise CheckpointError(f"{path}: {error}") from error
-    return Model(codec.eval(), modes, _digest(_contents(codec, modes)))
+    return Model(codec.eval(), modes, content_hash(codec, modes))
+
+
+def content_hash(codec: Codec, modes: Modes) -> str:
+    """The hash that a model file of this codec has, or would have."""
+    return _digest(_contents(codec, modes))
 
 
 def save_model(path: Path, model: Model) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import math
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,6 +29,7 @@ from torchDVC.coding_structure import CodingStructure
 from torchDVC.dataset.frame import Frame, VideoReader
 from torchDVC.dataset.testing import TestSequence, test_sequences
 from torchDVC.models.codec import CodedPicture, mode_of
+from torchDVC.models.model_file import content_hash
 from torchDVC.models.sequence import code_sequence, to_tensor
 from torchDVC.modules.entropy.streams import EstimatingStream
 from torchDVC.runner import Runner, checkpoint_file
@@ -42,10 +45,6 @@ from torchDVC.util.progress import Progress
 from torchDVC.util.run_folder import RunFolder
 
 _log = logging.getLogger(__name__)
-
-CONDITIONS = (*POINT, "frames", "intra_period", "gop_size", "codec", "model", "checkpoint", "matrix", "settings")
-"""Columns that must be equal for a row of an earlier test to be kept instead of measured again."""
-
 
 class Tester(Runner):
     """Measures a codec on test sequences.
@@ -67,6 +66,7 @@ class Tester(Runner):
         self.codec.eval()
         self.arithmetic = self.precision("32")
         self.quality = self.codec.level_of(options.lmda * options.lmda_scale)
+        self._check_lmda(options.lmda * options.lmda_scale, float(self.codec.lmdas[self.quality]))
         self.checkpoint = ""
         if options.checkpoint is not None:
             self.checkpoint = checkpoints.sha256(checkpoint_file(options.checkpoint))
@@ -85,6 +85,7 @@ class Tester(Runner):
         self.results = Results(self.folder)
         for process in self.config.processes:
             self.costs = self.note_complexity(self.folder, process)
+            self.content = content_hash(self.codec, process)
             if self.options.write_stream:
                 self.coder = RealCoder(self.folder, self.codec, process, self.device)
             for sequence in sequences:
@@ -101,6 +102,14 @@ class Tester(Runner):
                 f"{self.options.intra_period} --gop_size {self.options.gop_size} needs{why}"
             ])
 
+    def _check_lmda(self, asked: float, trained: float) -> None:
+        """Say where a checkpoint is of another Lagrangian than the one that its results will be filed under."""
+        if self.options.restore == "load" and trained and not math.isclose(asked, trained, rel_tol=1e-3):
+            _log.warning(
+                "--lmda %g: the checkpoint was trained with %g; its results stand under %g",
+                asked, trained, self.options.lmda,
+            )  # fmt: skip
+
     # --- one sequence
 
     def _test(self, sequence: TestSequence, process: Process) -> None:
@@ -110,12 +119,15 @@ class Tester(Runner):
             "dataset": sequence.dataset, "sequence": sequence.name, "process": process.name,
             "lmda": self.options.lmda, "quality": float(self.quality) if self.codec.levels > 1 else None,
         }
+        pictures = self.config.images and not self.options.no_image
         conditions = {**identity, **self._conditions(reader), "frames": count}
+        what = (conditions, self.content, sequence.stamp, reader.info.height, reader.info.width, self.config.ms_ssim)
+        conditions["digest"] = hashlib.sha256(repr((what, pictures)).encode()).hexdigest()[:16]
         if self.results.has(conditions):
             _log.warning("%s: already tested, kept", sequence.name)
             return
         measurement = Measurement({"run_id": self.run_folder.run_id, **identity}, self.config.ms_ssim)
-        if self.config.images and not self.options.no_image:
+        if pictures:
             measurement.picture_folder = self.folder / "images" / point_path(**identity)
             shutil.rmtree(measurement.picture_folder, ignore_errors=True)  # of the measurement that this one replaces
             measurement.shown = chosen_frames(count or 1)
@@ -198,8 +210,8 @@ class Results:
         self.frame_rows = read_frames(self.frames) if self.frames.exists() else []
 
     def has(self, conditions: dict[str, Any]) -> bool:
-        """A row was measured under just these conditions."""
-        return any(all(getattr(row, name) == conditions[name] for name in CONDITIONS) for row in self.rows)
+        """A row of this rate point follows from just the same."""
+        return any(all(getattr(row, name) == conditions[name] for name in (*POINT, "digest")) for row in self.rows)
 
     def add(self, row: RDRow, frames: Sequence[FrameRow]) -> None:
         """Put a rate point in its place, and write both files."""
