@@ -77,6 +77,8 @@ def test_a_csv_without_modules_is_refused(workspace: Workspace, text: str, expec
         ('{\n"width": "8"\n}', '2: width = "8"; expected int'),
         ('{"width": true}', "1: width = true; expected int"),
         ('{"width": 8,\n\n"levels": [1, 2.5]}', "3: levels = [1, 2.5]; expected tuple[int, ...]"),
+        ('{"width": 0}', "1: width = 0; expected int of at least 1"),
+        ('{"width": 8,\n"levels": [1, -1]}', "2: levels = [1, -1]; expected tuple[int, ...] of at least 1"),
         ('{"width": 8, "gain": "x"}', '1: gain = "x"; expected float | None'),
         ('{"width": 8, "gain": 1e999}', "1: gain = Infinity; expected float | None"),
         ('{"width": 1,\n"width": 2}', "2: 'width' again; expected it once, it stands on line 1"),
@@ -148,7 +150,7 @@ def test_values_of_other_annotations_are_checked(workspace: Workspace, line: str
     ],
 )
 def test_values_that_fit_an_annotation(annotation: str, value: Any, fitted: Any) -> None:
-    assert repr(fit(value, annotation)) == repr(fitted)
+    assert repr(fit(value, annotation, least=1)) == repr(fitted)
 
 
 @pytest.mark.parametrize(
@@ -170,11 +172,18 @@ def test_values_that_fit_an_annotation(annotation: str, value: Any, fitted: Any)
         ("Sequence[int]", "ab"),
         ("dict[str, int]", {"a": "b"}),
         ("Literal['a', 1]", True),
+        ("int", 0),
+        ("'int'", 0),
+        ("int | None", -1),
+        ("Union[str, int]", 0),
+        ("tuple[int, ...]", [1, 0]),
+        ("list[tuple[int, ...]]", [[1], [0]]),
+        ("dict[str, int]", {"a": 0}),
     ],
 )
 def test_values_that_do_not_fit_an_annotation(annotation: str, value: Any) -> None:
     with pytest.raises(MismatchError):
-        fit(value, annotation)
+        fit(value, annotation, least=1)
 
 
 # cfg files

@@ -82,14 +82,66 @@ def test_problems_of_configuration_name_file_and_line(
 def test_arguments_that_no_network_can_have_are_named_together(
     small_model: SmallModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, old, new in (("intra.json", ": 3", ": 4"), ("residual.json", '"width": 6', '"width": 0')):
+    for name, old, new in (("intra.json", ": 3", ": 4"), ("estimator.json", "{", '{"finest": 7, ')):
         path = small_model.path / name
         path.write_text(path.read_text().replace(old, new, 1))
     assert small_model.train("run") == 2
-    intra, residual = capsys.readouterr().err.splitlines()
+    intra, estimator = capsys.readouterr().err.splitlines()
     assert intra.endswith("model.csv:2: HyperpriorIntra: kernel_size 4; expected an odd number")
-    assert residual.endswith("model.csv:6: ResidualHyperprior: 0 channels; expected at least 1")
+    assert estimator.endswith("model.csv:3: SPyNet: finest 7; expected at most 6")
     assert not (small_model.path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "value", "expected"),
+    [
+        ("intra.json", "width", "0", "int of at least 1"),
+        ("intra.json", "levels", "-1", "int of at least 1"),
+        ("estimator.json", "levels", "0", "int of at least 1"),
+        ("estimator.json", "finest", "-1", "int of at least 0"),
+        ("estimator.json", "widths", "[4, 0]", "tuple[int, ...] of at least 1"),
+        ("refinement.json", "width", "0", "int of at least 1"),
+        ("refinement.json", "blocks", "-1", "int of at least 0"),
+    ],
+)
+def test_whole_numbers_that_no_network_can_have_are_refused_with_their_line(
+    small_model: SmallModel, error: Error, name: str, argument: str, value: str, expected: str
+) -> None:
+    path = small_model.write(name, f'{{\n"{argument}": {value}\n}}')
+    assert small_model.train("run") == 2
+    assert error() == f"{path}:2: {argument} = {value}; expected {expected}"
+
+
+def test_least_arguments_make_a_model(small_model: SmallModel) -> None:
+    small_model.write("refinement.json", '{"width": 1, "blocks": 0}')
+    small_model.write("estimator.json", '{"levels": 1, "finest": 6, "kernel_size": 1, "widths": []}')
+    assert small_model.train("run", "--start_epoch", "3") == 0
+
+
+def test_an_argument_beyond_all_bounds_is_one_line(small_model: SmallModel, error: Error) -> None:
+    small_model.write("refinement.json", '{"width": 4000000000000000000000}')
+    assert small_model.train("run") == 2
+    assert "model.csv:5: Refinement: " in error()
+
+
+@pytest.mark.parametrize("name", ["lmdas", "levels", "forward", "training"])
+def test_names_that_the_codec_has_itself_are_refused(small_model: SmallModel, error: Error, name: str) -> None:
+    csv = small_model.path / "model.csv"
+    csv.write_text(csv.read_text().replace("motion_compensator", name))
+    assert small_model.train("run") == 2
+    assert error() == f"{csv}:5: name '{name}' is taken by the codec itself; expected another"
+
+
+def test_a_module_may_be_called_as_what_the_optimizer_keeps_apart(small_model: SmallModel) -> None:
+    csv = small_model.path / "model.csv"
+    csv.write_text(csv.read_text().replace("motion_compensator", "aux"))
+    small_model.write("aux.cfg", TRAIN.replace("[header]", "[header]\nlr = 0\naux_lr = 1"))
+    from torchDVC.training.optimization import AUX
+
+    assert small_model.train("run", "--start_epoch", "3", cfg="aux.cfg") == 0
+    state = checkpoints.load(small_model.path / "run/checkpoints/last.safetensors")
+    rates = {group["name"]: group["lr"] for group in state["optimizer"]["param_groups"]}
+    assert rates["aux"] == 0 and rates[AUX] == 1
 
 
 def test_unknown_flags_and_files_are_refused(small_model: SmallModel, error: Error) -> None:

@@ -107,6 +107,11 @@ def test_a_motion_estimator_learns_a_known_shift() -> None:
     assert flow[:, 0].median().item() > 0.8
 
 
+def test_the_flow_is_zero_before_training() -> None:
+    frame, ref = torch.rand(2, 1, 3, 64, 128, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(SPyNet().estimate(frame, ref), torch.zeros(1, 2, 64, 128))
+
+
 def test_the_estimators_flow_grows_with_the_picture() -> None:
     estimator = SPyNet(levels=3, finest=1, kernel_size=3, widths=(4,))
     flow = estimator.estimate(torch.rand(1, 3, 64, 128), torch.rand(1, 3, 64, 128))

@@ -115,7 +115,7 @@ LYING: dict[str, tuple[Change, str]] = {
     "a name of the codec's": (_set("modules", 0, "name", value="forward"), "taken by the codec"),
     "unknown argument": (_set("modules", 0, "args", "wide", value=3), "does not take wide = 3"),
     "argument of another kind": (_set("modules", 0, "args", "width", value="8"), "does not take width = '8'"),
-    "impossible argument": (_set("modules", 0, "args", "width", value=-1), "-1 channels; expected at least 1"),
+    "impossible argument": (_set("modules", 0, "args", "width", value=-1), "does not take width = -1"),
     "no module": (_set("modules", 0, value=[]), "is not a module"),
     "another width": (_set("modules", 0, "args", "width", value=7), "does not fit"),
     "unknown code": (_set("modes", "pmode", value="emxr"), "no module has the code 'x'"),

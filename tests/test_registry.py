@@ -80,6 +80,10 @@ def test_a_name_taken_twice_names_the_first_owner(plugins: Path) -> None:
         ("@codec_module(reads='x')\nclass A: ...", "1: A: writes nothing; expected writes="),
         ("@codec_module(writes=KEYS)\nclass A: ...", "1: A: codec_module(writes=…); expected a text in quotes"),
         ("@codec_module(writes='x', codes=1)\nclass A: ...", "1: A: codec_module(codes=…); expected True or False"),
+        (
+            "@codec_module(writes='x', from_zero='blocs')\nclass A:\n    def __init__(self, blocks: int): ...",
+            "1: A: from_zero names 'blocs', no argument of __init__; did you mean 'blocks'?",
+        ),
         ("@codec_module('x')\nclass A: ...", "1: A: codec_module takes keyword arguments only"),
         ("@codec_module(**ALL)\nclass A: ...", "1: A: unknown argument '**' of codec_module"),
         ("@codec_module(writes='x')\nclass A(Other): ...", "2: A: has no __init__ in this file"),
@@ -112,7 +116,7 @@ def test_shipped_classes_agree_with_what_is_read_from_their_source(name: str) ->
     found = module_types()[name]
     cls = load_class(found)
     declared = cls.module_type
-    for attribute in ("name", "reads", "encoder_reads", "writes", "encoder_only", "codes"):
+    for attribute in ("name", "reads", "encoder_reads", "writes", "encoder_only", "codes", "from_zero"):
         assert getattr(found, attribute) == getattr(declared, attribute)
     signature = inspect.signature(cls).parameters.values()
     assert found.parameters == tuple(

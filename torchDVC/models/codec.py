@@ -16,7 +16,7 @@ from torchDVC.modules.entropy.priors import FactorizedPrior
 from torchDVC.modules.entropy.streams import Stream, TrainingStream
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.util.configuration import ModelConfig, Modes
-from torchDVC.util.errors import ConfigError
+from torchDVC.util.errors import ConfigError, first_line
 from torchDVC.util.registry import load_class
 
 STRIDE = 64
@@ -61,6 +61,8 @@ class Codec(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.levels = 1
+        self.register_buffer("lmdas", torch.zeros(1))
         problems = []
         for spec in config.modules:
             if hasattr(self, spec.name):
@@ -69,11 +71,11 @@ class Codec(nn.Module):
             try:
                 self.add_module(spec.name, load_class(spec.type)(**spec.args))
             except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
-                problems.append(f"{spec.where}: {spec.type.name}: {error}")
+                problems.append(f"{spec.where}: {spec.type.name}: {first_line(error)}")
         if problems:
             raise ConfigError(problems)
-        self.levels: int = max((getattr(m, "quality_levels", 1) for m in self.modules()), default=1)
-        self.register_buffer("lmdas", torch.zeros(self.levels))
+        self.levels = max(getattr(module, "quality_levels", 1) for module in self.modules())
+        self.lmdas = torch.zeros(self.levels)
 
     def code_frame(
         self, mode: str, size: tuple[int, int], stream: Stream, references: Sequence[Reference] = (), *,

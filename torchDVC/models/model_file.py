@@ -244,7 +244,7 @@ def _arguments(args: Mapping[str, Any], module_type: ModuleType, where: str) -> 
     fitted = {}
     for name, value in args.items():
         try:
-            fitted[name] = fit(value, annotations[name])
+            fitted[name] = fit(value, annotations[name], module_type.least(name))
         except (KeyError, MismatchError) as error:
             raise CheckpointError(f"{where}: {module_type.name} does not take {name} = {value!r:.60}") from error
     return fitted

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 import torch
 
-from torchDVC.util.errors import CheckpointError, did_you_mean
+from torchDVC.util.errors import CheckpointError, did_you_mean, first_line
 from torchDVC.util.files import atomic_path
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def load_text(path: str | Path, key: str) -> str:
         with safe_open(path, framework="pt") as file:
             state = json.loads((file.metadata() or {}).get(_STATE_KEY, "null"))
     except (SafetensorError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: damaged, or not a safetensors file ({_first_line(error)})") from error
+        raise CheckpointError(f"{path}: damaged, or not a safetensors file ({first_line(error)})") from error
     match state:
         case {"dict": list(items)}:
             texts = [item[1] for item in items if isinstance(item, list) and len(item) == 2 and item[0] == key]
@@ -104,7 +104,7 @@ def load_foreign(path: str | Path) -> Any:
         except pickle.UnpicklingError as error:
             raise CheckpointError(f"{path}: {_why_refused(str(error))}") from error
         except Exception as error:  # a damaged pickle can fail in any way; none of them is worth more than this line
-            raise CheckpointError(f"{path}: damaged, or not a checkpoint of PyTorch ({_first_line(error)})") from error
+            raise CheckpointError(f"{path}: damaged, or not a checkpoint of PyTorch ({first_line(error)})") from error
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
@@ -252,7 +252,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
-        raise CheckpointError(f"{path}: damaged, or not a safetensors file ({_first_line(error)})") from error
+        raise CheckpointError(f"{path}: damaged, or not a safetensors file ({first_line(error)})") from error
 
 
 def _require_file(path: Path) -> None:
@@ -264,10 +264,6 @@ def _require_file(path: Path) -> None:
     with suppress(OSError):
         beside = [other.name for other in path.parent.iterdir() if other.suffix == path.suffix]
     raise CheckpointError(f"{path}: no such checkpoint{did_you_mean(path.name, beside)}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _why_refused(message: str) -> str:

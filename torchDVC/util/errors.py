@@ -58,6 +58,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return did_you_mean(name, known) or (f"; known: {', '.join(known)}" if known else "")
 
 
+def first_line(error: BaseException) -> str:
+    """What the error of another library says, without the pages that may follow."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
 def describe_os_error(error: OSError) -> str:
     """One line for an operating-system error, with the file where it is known."""
     what = "no space left on the disk" if error.errno == errno.ENOSPC else (error.strerror or str(error)).lower()

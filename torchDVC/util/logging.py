@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from torchDVC.util.errors import ConfigError, LCPError
+from torchDVC.util.errors import ConfigError, LCPError, first_line
 from torchDVC.util.files import atomic_path, write_text
 from torchDVC.util.run_folder import set_aside
 
@@ -250,7 +250,7 @@ class _OfflineComet:
             if rows:
                 self._pack(rows, self._settings.folder / OFFLINE_ARCHIVE)
         except Exception as error:  # whatever goes wrong inside Comet, the run and its csv file are whole
-            _log.warning("Comet: no offline experiment was written (%s)", _one_line(error))
+            _log.warning("Comet: no offline experiment was written (%s)", first_line(error))
 
     def _pack(self, rows: list[dict[str, str]], path: Path) -> None:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".comet") as folder:
@@ -274,7 +274,7 @@ def _comet(settings: _CometSettings, metrics: MetricsFile) -> _Sink:
             return _Comet(experiment)
         reason = "no connection, or the key was refused"
     except Exception as error:  # Comet raises whatever its network layer raises; training goes on without it
-        reason = _one_line(error)
+        reason = first_line(error)
     _log.warning("Comet: %s; keeping an offline experiment (%s) instead", reason, OFFLINE_ARCHIVE)
     return _OfflineComet(settings, metrics)
 
@@ -326,7 +326,3 @@ def _numbers(row: Mapping[str, str]) -> dict[str, float]:
         with contextlib.suppress(ValueError):
             found[name] = float(row[name])
     return found
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -44,6 +44,7 @@ class Declaration:
         writes: keys it leaves in the state.
         encoder_only: the decoder does not run it.
         codes: it codes symbols, so it has a rate.
+        from_zero: arguments whose whole numbers may be 0; those of the others are at least 1.
     """
 
     name: str
@@ -52,6 +53,11 @@ class Declaration:
     writes: tuple[str, ...]
     encoder_only: bool
     codes: bool
+    from_zero: tuple[str, ...]
+
+    def least(self, argument: str) -> int:
+        """The least whole number that an argument may have or hold."""
+        return 0 if argument in self.from_zero else 1
 
 
 @dataclass(frozen=True)
@@ -76,15 +82,16 @@ class ModuleType(Declaration):
 
 
 def codec_module(
-    *, reads: str = "", encoder_reads: str = "", writes: str, encoder_only: bool = False, codes: bool = False
+    *, reads: str = "", encoder_reads: str = "", writes: str, encoder_only: bool = False, codes: bool = False,
+    from_zero: str = "",
 ) -> Callable[[_Class], _Class]:
-    """Declare a class as a module type; keys are separated by blanks. See `Declaration` for the arguments.
+    """Declare a class as a module type; names are separated by blanks. See `Declaration` for the arguments.
 
     The class gets its `Declaration` as the attribute ``module_type`` and is otherwise left as it is.
     """
 
     def declare(cls: _Class) -> _Class:
-        declaration = _declaration(cls.__name__, reads, encoder_reads, writes, encoder_only, codes)
+        declaration = _declaration(cls.__name__, reads, encoder_reads, writes, encoder_only, codes, from_zero)
         cls.module_type = declaration  # type: ignore[attr-defined]
         return cls
 
@@ -98,10 +105,12 @@ def _declaration(
     writes: str = "",
     encoder_only: bool = False,
     codes: bool = False,
+    from_zero: str = "",
 ) -> Declaration:
     return Declaration(
-        name, tuple(reads.split()), tuple(encoder_reads.split()), tuple(writes.split()), encoder_only, codes
-    )
+        name, tuple(reads.split()), tuple(encoder_reads.split()), tuple(writes.split()), encoder_only, codes,
+        tuple(from_zero.split()),
+    )  # fmt: skip
 
 
 def scan(report: Report) -> Mapping[str, ModuleType]:
@@ -194,12 +203,19 @@ def _module_type(file: Path, node: ast.ClassDef, call: ast.expr, classes: Mappin
     declaration = _declaration(node.name, **_literals(call))
     if not declaration.writes:
         raise _BadDeclarationError(call, 'writes nothing; expected writes="…", the keys it leaves in the frame state')
-    return ModuleType(**vars(declaration), file=file, line=node.lineno, parameters=_parameters(node, classes))
+    parameters = _parameters(node, classes)
+    known = [parameter.name for parameter in parameters]
+    for name in declaration.from_zero:
+        if name not in known:
+            raise _BadDeclarationError(call, f"from_zero names '{name}', no argument of __init__{nearest(name, known)}")
+    return ModuleType(**vars(declaration), file=file, line=node.lineno, parameters=parameters)
 
 
 def _literals(call: Any) -> dict[str, Any]:
     """The decorator's arguments, which must be those of `codec_module` with literal values of their type."""
-    expected = {"reads": str, "encoder_reads": str, "writes": str, "encoder_only": bool, "codes": bool}
+    expected = {
+        "reads": str, "encoder_reads": str, "writes": str, "encoder_only": bool, "codes": bool, "from_zero": str,
+    }  # fmt: skip
     if call.args:
         raise _BadDeclarationError(call, f"{_DECORATOR} takes keyword arguments only")
     values = {}

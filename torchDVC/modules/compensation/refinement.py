@@ -12,7 +12,7 @@ from torchDVC.modules.layers import fold, unfold
 from torchDVC.util.registry import codec_module
 
 
-@codec_module(reads="refs flow_hat aligned_refs", writes="mc")
+@codec_module(reads="refs flow_hat aligned_refs", writes="mc", from_zero="blocks")
 class Refinement(nn.Module):
     """Refines the warped references (Lu et al. 2019, "DVC", section 3.2) at half size, and blends them on B frames.
 

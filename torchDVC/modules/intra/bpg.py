@@ -10,7 +10,7 @@ from torchDVC.util.errors import BitstreamError, DataError
 from torchDVC.util.registry import codec_module
 
 
-@codec_module(encoder_reads="frame", writes="recon", codes=True)
+@codec_module(encoder_reads="frame", writes="recon", codes=True, from_zero="qp")
 class BPGIntra(ConventionalIntra):
     """BPG pictures by libbpg's ``bpgenc`` and ``bpgdec``, which the user installs; 4:4:4.
 

@@ -20,7 +20,7 @@ from torchDVC.util.errors import BitstreamError
 from torchDVC.util.registry import codec_module
 
 
-@codec_module(encoder_reads="frame", writes="recon", codes=True)
+@codec_module(encoder_reads="frame", writes="recon", codes=True, from_zero="qp")
 class HEVCIntra(ConventionalIntra):
     """HEVC intra pictures by x265 as PyAV bundles it, in YUV 4:2:0, BT.709 limited range.
 

@@ -13,18 +13,21 @@ from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.layers import conv, fold, unfold, warp
 from torchDVC.util.registry import codec_module
 
+MOST_FINEST = 6
+"""At 1/2^6 of its size a picture, whose sides are multiples of 64, has still a pixel."""
 
-@codec_module(reads="refs", encoder_reads="frame", writes="flow aligned", encoder_only=True)
+
+@codec_module(reads="refs", encoder_reads="frame", writes="flow aligned", encoder_only=True, from_zero="finest")
 class SPyNet(nn.Module):
     """Spatial pyramid network (Ranjan & Black 2017): from coarse to fine, each level corrects the flow.
 
-    Writes ``flow`` (N, R, 2, H, W) in pixels, from the frame to each reference, and ``aligned`` (N, 3, H, W), the mean
-    of the references warped by it, for losses.
+    Writes ``flow`` (N, R, 2, H, W) in pixels, from the frame to each reference, zero before training, and ``aligned``
+    (N, 3, H, W), the mean of the references warped by it, for losses.
 
     Args:
         levels: number of pyramid levels, each half the size of the one below.
         finest: the finest level works at 1/2^finest of the size; its flow is enlarged bilinearly. The paper's 0 costs
-            four times the operations of 1.
+            four times the operations of 1; pictures are large enough for 6.
         kernel_size: of all convolutions (7 in the paper).
         widths: channels of the hidden layers of each level's network.
     """
@@ -33,6 +36,8 @@ class SPyNet(nn.Module):
         self, levels: int = 4, finest: int = 1, kernel_size: int = 7, widths: tuple[int, ...] = (32, 64, 32, 16)
     ) -> None:
         super().__init__()
+        if finest > MOST_FINEST:
+            raise ValueError(f"finest {finest}; expected at most {MOST_FINEST}")
         self.finest = finest
         self.networks = nn.ModuleList(_level_network(kernel_size, (8, *widths, 2)) for _ in range(levels))
 
@@ -67,6 +72,8 @@ def _level_network(kernel_size: int, widths: tuple[int, ...]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for a, b in pairwise(widths):
         layers += [conv(a, b, kernel_size, stride=1), nn.ReLU()]
+    for parameter in layers[-2].parameters():
+        nn.init.zeros_(parameter)
     return nn.Sequential(*layers[:-1])
 
 

@@ -66,10 +66,11 @@ def check_arguments(
         if key not in parameters:
             report.add(where, f"{module_type.name} has no argument '{key}'{nearest(key, parameters)}")
             continue
+        annotation = parameters[key].annotation
         try:
-            arguments[key] = fit(value, parameters[key].annotation)
-        except MismatchError:
-            report.add(where, f"{key} = {_shown(value)}; expected {parameters[key].annotation}")
+            arguments[key] = fit(value, annotation, module_type.least(key))
+        except MismatchError as error:
+            report.add(where, f"{key} = {_shown(value)}; expected {annotation}{error}")
     missing = [name for name, parameter in parameters.items() if parameter.required and name not in values]
     if missing:
         report.add(whole, f"{module_type.name} needs {', '.join(missing)}; expected it in this file")
