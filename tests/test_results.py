@@ -18,7 +18,7 @@ from torchDVC.util.errors import DataError
 COLUMNS = (
     "dataset,sequence,width,height,frames,intra_period,gop_size,lmda,quality,bpp,bpp_estimated,psnr_rgb,ms_ssim_rgb,"
     "psnr_y,psnr_u,psnr_v,psnr_yuv,psnr_i,psnr_p,psnr_b,bpp_i,bpp_p,bpp_b,encode_fps,decode_fps,kmac_encode,"
-    "kmac_decode,parameters,codec,model,process,checkpoint,matrix,range,settings,run_id"
+    "kmac_decode,parameters,codec,model,process,checkpoint,matrix,range,settings,digest,run_id"
 )
 
 
