@@ -93,8 +93,8 @@ def test_frame_means_by_type():
     [
         ("datset\n", "rd.csv:1: unknown column 'datset'; did you mean 'dataset'?"),
         ("dataset,sequence\n", "rd.csv:1: column 'width' is missing"),
-        (f"{COLUMNS}\n{'D,s,wide' + ',' * 33}\n", "rd.csv:2: width is 'wide'; expected a whole number"),
-        (f"{COLUMNS}\n{'D,s,1,1,1,1,1,,,nan' + ',' * 26}\n", "rd.csv:2: bpp is 'nan'; expected a finite number"),
+        (f"{COLUMNS}\n{'D,s,wide' + ',' * 34}\n", "rd.csv:2: width is 'wide'; expected a whole number"),
+        (f"{COLUMNS}\n{'D,s,1,1,1,1,1,,,nan' + ',' * 27}\n", "rd.csv:2: bpp is 'nan'; expected a finite number"),
         (f"{COLUMNS}\nD,s,176,144,8,8,1,,17.0,0.5", "rd.csv:2: fewer values than the header has columns"),
         (f"{COLUMNS}\n{',' * 40}\n", "rd.csv:2: more values than the header has columns"),
         ("\udcff", "rd.csv: not a csv file"),
