@@ -43,11 +43,14 @@ class Commands:
         self.stages[options.folder.name] = {stage.name: (stage.steps or 0) * stage.epochs for stage in config.stages}
         rows = options.folder / "metrics.csv"
         rows.parent.mkdir(parents=True)
-        lines, time = ["step,seconds,loss,stage"], 0.0
-        for number, stage in enumerate(config.stages):
-            time += self.seconds[stage.name] * (stage.steps or math.nan) * stage.epochs
-            lines.append(f"{number},{time},1.0,{stage.name}")
-        rows.write_text("\n".join([*lines, f"{number},{time + 50},,{stage.name}"]) + "\n")
+        lines, time, epoch = ["seconds,loss,stage,epoch"], 0.0, 0
+        for stage in config.stages:
+            time += 1.5  # a stage's first steps take longer
+            for _ in range(stage.epochs):
+                time += self.seconds[stage.name] * (stage.steps or math.nan)
+                lines.append(f"{time},1.0,{stage.name},{epoch}")
+                epoch += 1
+        rows.write_text("\n".join([*lines, f"{time + 50},,{stage.name},"]) + "\n")
         checkpoint = options.folder / "checkpoints" / "last.safetensors"
         checkpoint.parent.mkdir()
         checkpoint.touch()

@@ -45,14 +45,14 @@ class Part:
 
 
 TRAINING = {
-    "intra": Part(0.16, 3e-4),
-    "estimation": Part(0.08, 5e-4),
+    "intra": Part(0.14, 3e-4),
+    "estimation": Part(0.16, 5e-4),
     "motion": Part(0.08, 3e-4),
-    "compensation": Part(0.06, 4e-4),
-    "residual": Part(0.12, 3e-4),
+    "compensation": Part(0.03, 4e-4),
+    "residual": Part(0.11, 3e-4),
     "joint": Part(0.13, 3e-4),
-    "reconstructed": Part(0.04, 2e-4),
-    "through_time": Part(0.03, 1e-4),
+    "reconstructed": Part(0.03, 2e-4),
+    "through_time": Part(0.02, 1e-4),
 }
 """The shipped stages, trained with `BASE_LMDA`."""
 ADAPTING = {"intra": Part(0.055, 3e-4), "joint": Part(0.045, 3e-4)}
@@ -130,13 +130,13 @@ class Demo:
         return self.out / "train" / run / "checkpoints" / "last.safetensors"
 
     def _seconds_per_step(self) -> dict[str, float]:
-        """What a step of each stage takes on this machine, by running a few."""
+        """What a step of each stage takes on this machine, by running a few; each stage's last epoch counts."""
         cfg = self._train_cfg("probe", TRAINING, dict.fromkeys(TRAINING, PROBE_STEPS))
         self._train("probe", BASE_LMDA, cfg, "--per_save", "1000")
         with open(self.out / "train" / "probe" / "metrics.csv", newline="") as file:
-            ends = {row["stage"]: float(row["seconds"]) for row in csv.DictReader(file) if row["loss"]}
-        taken = (end - start for start, end in pairwise([0.0, *ends.values()]))
-        return {stage: seconds / (EPOCHS * PROBE_STEPS) for stage, seconds in zip(ends, taken, strict=True)}
+            rows = [row for row in csv.DictReader(file) if row["loss"]]
+        ends = {(row["stage"], row["epoch"]): float(row["seconds"]) for row in rows}
+        return {stage: (end - start) / PROBE_STEPS for (_, start), ((stage, _), end) in pairwise(ends.items())}
 
     def _steps(self, parts: Mapping[str, Part], seconds: Mapping[str, float]) -> dict[str, int]:
         """Steps in each epoch of each stage that fill its share of the time, given the ``seconds`` that one takes."""
@@ -146,7 +146,10 @@ class Demo:
     def _train_cfg(self, name: str, parts: Mapping[str, Part], steps: Mapping[str, int]) -> Path:
         """A train cfg of the shipped stages ``parts``, with so many steps in each epoch."""
         common = {**SHORT, "patch_size": str(self.clips.patch_size), "data": self.clips.data}
-        stages = {stage: {**common, "lr": str(part.lr), "steps": str(steps[stage])} for stage, part in parts.items()}
+        stages = {
+            stage: {**common, "lr": str(part.lr), "lr.motion_estimator": str(part.lr), "steps": str(steps[stage])}
+            for stage, part in parts.items()
+        }
         return write_cfg(CONFIGS / "train" / "baseline" / "scratch.cfg", self.out / f"{name}.cfg", {}, stages)
 
     def _train(self, name: str, lmda: float, cfg: Path, *flags: str) -> None:
