@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,3 +131,9 @@ def different(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     """The modules any of whose tensors differ, to the bit."""
     assert before.keys() == after.keys()
     return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+
+
+def metrics(model: SmallModel, run: str) -> list[dict[str, str]]:
+    """The rows that a run wrote while it trained."""
+    with open(model.path / run / "metrics.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
