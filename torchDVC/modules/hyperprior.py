@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from torchDVC.modules.entropy.integer import IntegerSynthesis
 from torchDVC.modules.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
 from torchDVC.modules.entropy.streams import Stream
-from torchDVC.modules.entropy.tables import GAUSSIAN_SCALES
+from torchDVC.modules.entropy.tables import BETWEEN_SCALES
 from torchDVC.modules.layers import conv
 from torchDVC.modules.lower_bound import lower_bound
 
@@ -54,7 +54,8 @@ class Hyperprior(nn.Module):
         first.weight = nn.Parameter(first.weight / torch.tensor(spreads)[:, None, None])
         self.h_a = nn.Sequential(first, nn.ReLU(), further[0], nn.ReLU(), further[1])
         self.h_s = IntegerSynthesis(width, width, width, 2 * channels)
-        self.h_s.start_at([0] * channels + [_nearest_row(spread) - INDEX_AT_ZERO for spread in spreads])
+        rows = np.searchsorted(BETWEEN_SCALES, spreads, side="right")
+        self.h_s.start_at([0] * channels + [int(row) - INDEX_AT_ZERO for row in rows])
         self.z_prior = FactorizedPrior(width, init_scale=HYPER_INIT_SCALE)
         self.y_tables = GaussianTables()
         if levels > 1:
@@ -86,11 +87,6 @@ class Hyperprior(nn.Module):
     def _gain(table: Tensor, quality: Tensor, batch: int) -> Tensor:
         gain = table.exp()[quality].repeat_interleave(batch // len(quality), 0)
         return gain[:, :, None, None]
-
-
-def _nearest_row(spread: float) -> int:
-    """Row of the Gaussian tables for a standard deviation."""
-    return min(range(len(GAUSSIAN_SCALES)), key=lambda row: abs(math.log(GAUSSIAN_SCALES[row] / spread)))
 
 
 def _table_row(index: Tensor) -> Tensor:

@@ -89,6 +89,16 @@ FLOW = Signal(1.0, (1, 1), torch.eye(2))
 """Displacements of one or two pixels, as `torchDVC.modules.motion.flow_hyperprior` scales them."""
 
 
+def wavelet_transforms(
+    signal: Signal, width: int, latent: int, kernel_size: int = 5, gain: float = 1.0
+) -> tuple[nn.Sequential, nn.Sequential, list[float]]:
+    """`analysis` and `synthesis` for a ``signal``, and what `start_as_wavelets` makes of them and returns."""
+    channels = len(signal.weights)
+    analyse = analysis(channels, width, latent, kernel_size)
+    synthesise = synthesis(latent, width, channels, kernel_size)
+    return analyse, synthesise, start_as_wavelets(analyse, synthesise, signal, gain)
+
+
 @torch.no_grad()
 def start_as_wavelets(
     analyse: nn.Sequential, synthesise: nn.Sequential, signal: Signal, gain: float = 1.0

@@ -36,6 +36,8 @@ TAIL = 2.0**-18
 
 GAUSSIAN_SCALES: tuple[float, ...] = tuple(float(s) for s in np.exp(np.linspace(math.log(0.11), math.log(128.0), 64)))
 """Standard deviations of the rows of `gaussian_tables`, in quantisation steps, equally spaced in their logarithm."""
+BETWEEN_SCALES = np.sqrt(np.multiply(GAUSSIAN_SCALES[1:], GAUSSIAN_SCALES[:-1]))
+"""From which standard deviation on, by its logarithm, the next row is the nearer one."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchDVC.modules.entropy.streams import Stream
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.hyperprior import Hyperprior
-from torchDVC.modules.transforms import PICTURE, PICTURE_GAIN, analysis, start_as_wavelets, synthesis
+from torchDVC.modules.transforms import PICTURE, PICTURE_GAIN, wavelet_transforms
 from torchDVC.util.registry import codec_module
 
 
@@ -27,9 +27,7 @@ class HyperpriorIntra(nn.Module):
         self, width: int = 128, latent: int = 192, hyper_width: int = 128, kernel_size: int = 5, levels: int = 1
     ) -> None:
         super().__init__()
-        self.g_a = analysis(3, width, latent, kernel_size)
-        self.g_s = synthesis(latent, width, 3, kernel_size)
-        spreads = start_as_wavelets(self.g_a, self.g_s, PICTURE)
+        self.g_a, self.g_s, spreads = wavelet_transforms(PICTURE, width, latent, kernel_size)
         self.hyperprior = Hyperprior(latent, hyper_width, levels, spreads)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:

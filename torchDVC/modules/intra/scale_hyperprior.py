@@ -14,12 +14,12 @@ from torchDVC.modules.entropy.exact import ExactModule, Integers, expect
 from torchDVC.modules.entropy.fixed_point import FRACTION_BITS, FixedPoint
 from torchDVC.modules.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
 from torchDVC.modules.entropy.streams import Stream
-from torchDVC.modules.entropy.tables import GAUSSIAN_SCALES
+from torchDVC.modules.entropy.tables import BETWEEN_SCALES, GAUSSIAN_SCALES
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.hyperprior import STRIDE
 from torchDVC.modules.layers import conv, deconv
 from torchDVC.modules.lower_bound import lower_bound
-from torchDVC.modules.transforms import PICTURE, PICTURE_GAIN, analysis, start_as_wavelets, synthesis
+from torchDVC.modules.transforms import PICTURE, PICTURE_GAIN, wavelet_transforms
 from torchDVC.util.errors import CheckpointError
 from torchDVC.util.registry import codec_module
 
@@ -39,17 +39,15 @@ class ScaleHyperpriorIntra(nn.Module):
 
     def __init__(self, width: int = 128, latent: int = 192) -> None:
         super().__init__()
-        self.g_a = analysis(3, width, latent)
-        self.g_s = synthesis(latent, width, 3)
+        self.g_a, self.g_s, spreads = wavelet_transforms(PICTURE, width, latent, gain=PICTURE_GAIN)
         first, last = conv(latent, width, 3, stride=1), conv(width, latent, 3, stride=1)
         self.h_a = nn.Sequential(first, nn.ReLU(), conv(width, width), nn.ReLU(), conv(width, width))
         self.h_s = FixedPoint(deconv(width, width), nn.ReLU(), deconv(width, width), nn.ReLU(), last, nn.ReLU())
         self.entropy_bottleneck = FactorizedPrior(width)
         self.nearest_row = NearestRow()
         self.y_tables = GaussianTables()
-        spreads = torch.tensor(start_as_wavelets(self.g_a, self.g_s, PICTURE, PICTURE_GAIN))
-        first.weight = nn.Parameter(first.weight / spreads[:, None, None])
-        last.bias = nn.Parameter(spreads)
+        first.weight = nn.Parameter(first.weight / torch.tensor(spreads)[:, None, None])
+        last.bias = nn.Parameter(torch.tensor(spreads))
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
         y = None if stream.reading else self.g_a(state["frame"])
@@ -93,8 +91,7 @@ class NearestRow(ExactModule):
         self._use(self.work_out())
 
     def work_out(self) -> Integers:
-        middle = np.sqrt(np.multiply(GAUSSIAN_SCALES[1:], GAUSSIAN_SCALES[:-1]))
-        return {"between": np.ceil(middle * 2**FRACTION_BITS).astype(np.int32)}
+        return {"between": np.ceil(BETWEEN_SCALES * 2**FRACTION_BITS).astype(np.int32)}
 
     def _use(self, integers: Integers) -> None:
         expect(integers, {"between": (len(GAUSSIAN_SCALES) - 1,)})

@@ -11,7 +11,7 @@ from torchDVC.modules.factorized_latent import FactorizedLatent
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.hyperprior import Hyperprior
 from torchDVC.modules.layers import fold, unfold, warp
-from torchDVC.modules.transforms import FLOW, analysis, start_as_wavelets, synthesis
+from torchDVC.modules.transforms import FLOW, wavelet_transforms
 from torchDVC.util.registry import codec_module
 
 
@@ -35,9 +35,7 @@ class FlowHyperprior(nn.Module):
         self, width: int = 64, latent: int = 64, hyper_width: int = 64, kernel_size: int = 3, levels: int = 1
     ) -> None:
         super().__init__()
-        self.g_a = analysis(2, width, latent, kernel_size)
-        self.g_s = synthesis(latent, width, 2, kernel_size)
-        spreads = start_as_wavelets(self.g_a, self.g_s, FLOW)
+        self.g_a, self.g_s, spreads = wavelet_transforms(FLOW, width, latent, kernel_size)
         self.hyperprior = Hyperprior(latent, hyper_width, levels, spreads)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
@@ -56,9 +54,7 @@ class FlowFactorized(nn.Module):
 
     def __init__(self, width: int = 64, latent: int = 64, kernel_size: int = 3) -> None:
         super().__init__()
-        self.g_a = analysis(2, width, latent, kernel_size)
-        self.g_s = synthesis(latent, width, 2, kernel_size)
-        start_as_wavelets(self.g_a, self.g_s, FLOW)
+        self.g_a, self.g_s, _ = wavelet_transforms(FLOW, width, latent, kernel_size)
         self.prior = FactorizedLatent(latent)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:

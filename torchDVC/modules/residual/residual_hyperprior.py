@@ -10,7 +10,7 @@ from torchDVC.modules.entropy.streams import Stream
 from torchDVC.modules.factorized_latent import FactorizedLatent
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.hyperprior import Hyperprior
-from torchDVC.modules.transforms import PICTURE_GAIN, RESIDUAL, analysis, start_as_wavelets, synthesis
+from torchDVC.modules.transforms import PICTURE_GAIN, RESIDUAL, wavelet_transforms
 from torchDVC.util.registry import codec_module
 
 
@@ -30,9 +30,7 @@ class ResidualHyperprior(nn.Module):
         self, width: int = 128, latent: int = 128, hyper_width: int = 96, kernel_size: int = 5, levels: int = 1
     ) -> None:
         super().__init__()
-        self.g_a = analysis(3, width, latent, kernel_size)
-        self.g_s = synthesis(latent, width, 3, kernel_size)
-        spreads = start_as_wavelets(self.g_a, self.g_s, RESIDUAL)
+        self.g_a, self.g_s, spreads = wavelet_transforms(RESIDUAL, width, latent, kernel_size)
         self.hyperprior = Hyperprior(latent, hyper_width, levels, spreads)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
@@ -51,9 +49,7 @@ class ResidualFactorized(nn.Module):
 
     def __init__(self, width: int = 128, latent: int = 128, kernel_size: int = 5) -> None:
         super().__init__()
-        self.g_a = analysis(3, width, latent, kernel_size)
-        self.g_s = synthesis(latent, width, 3, kernel_size)
-        start_as_wavelets(self.g_a, self.g_s, RESIDUAL)
+        self.g_a, self.g_s, _ = wavelet_transforms(RESIDUAL, width, latent, kernel_size)
         self.prior = FactorizedLatent(latent)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
