@@ -33,7 +33,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["torchDVC", "torchDVC.*"]),
-    package_data={"torchDVC": ["configs/**/*", "pretrained/*.safetensors", "analysis/page/*"]},
+    package_data={"torchDVC": ["configs/**/*", "pretrained/*.safetensors", "report/page/*"]},
     exclude_package_data={"torchDVC": ["configs/keys.json"]},
     install_requires=requirements("requirements.txt"),
     extras_require={"test": requirements("test.txt"), "dev": requirements("dev.txt")},

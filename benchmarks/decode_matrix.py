@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.entropy.exact import ExactModule
+from torchDVC.entropy.integer import arithmetic
+from torchDVC.entropy.streams import ReadingStream, SymbolStream, WritingStream
+from torchDVC.entropy.tables import Tables
 from torchDVC.models.codec import Codec
 from torchDVC.models.model_file import Model
 from torchDVC.models.sequence import FrameTask, code_frames, code_sequence
-from torchDVC.modules.entropy.exact import ExactModule
-from torchDVC.modules.entropy.integer import arithmetic
-from torchDVC.modules.entropy.streams import ReadingStream, SymbolStream, WritingStream
-from torchDVC.modules.entropy.tables import Tables
 
 
 @dataclass(frozen=True)

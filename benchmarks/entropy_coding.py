@@ -58,8 +58,8 @@ def centre_for(bits: float, table: np.ndarray) -> float:
 
 
 def ours(symbols: np.ndarray, rows: np.ndarray) -> Way:
-    from torchDVC.modules.entropy.coder import Decoder, Encoder
-    from torchDVC.modules.entropy.tables import gaussian_tables
+    from torchDVC.entropy.coder import Decoder, Encoder
+    from torchDVC.entropy.tables import gaussian_tables
 
     tables = gaussian_tables()
 
@@ -139,7 +139,7 @@ def measure(ways: list[Way], symbols: np.ndarray, rounds: int) -> dict[str, tupl
 
 def report(bits: float, count: int, rounds: int) -> None:
     """Print the table of one bit rate."""
-    from torchDVC.modules.entropy.tables import GAUSSIAN_SCALES
+    from torchDVC.entropy.tables import GAUSSIAN_SCALES
 
     table = np.array(GAUSSIAN_SCALES)
     symbols, rows, ideal = draw(count, centre_for(bits, table), table)

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from torchDVC.bitstream.container_format import Header
     from torchDVC.coding_structure import CodedFrame
-    from torchDVC.modules.entropy.tables import Tables
-    from torchDVC.util.container_format import Header
+    from torchDVC.entropy.tables import Tables
 
 Coded = list[tuple["CodedFrame", bytes]]
 
@@ -39,7 +39,7 @@ def rows_of(index: int) -> np.ndarray:
 def coded_frames(header: Header, tables: Tables, frames: int) -> Coded:
     """Frames in coding order with their payloads: Gaussian symbols, some of them far outside the tables."""
     from torchDVC.coding_structure import CodingStructure
-    from torchDVC.modules.entropy.coder import Encoder
+    from torchDVC.entropy.coder import Encoder
 
     coded = []
     for frame in CodingStructure(header.intra_period, header.gop_size).order(frames):
@@ -54,7 +54,7 @@ def coded_frames(header: Header, tables: Tables, frames: int) -> Coded:
 
 def contained(header: Header, coded: Coded) -> bytes:
     """The file of these packets."""
-    from torchDVC.util.container import ContainerWriter
+    from torchDVC.bitstream.container import ContainerWriter
 
     file = io.BytesIO()
     writer = ContainerWriter(file, header)
@@ -86,7 +86,7 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
 
 def other_header(header: Header, data: bytes, rng: np.random.Generator) -> bytes:
     """The file with a valid header that lies."""
-    from torchDVC.util.container_format import HEADER_BYTES
+    from torchDVC.bitstream.container_format import HEADER_BYTES
 
     lie = replace(
         header,
@@ -113,8 +113,8 @@ def mutant(header: Header, coded: Coded, data: bytes, rng: np.random.Generator) 
 
 def decode(path: Path, tables: Tables, conceal: bool) -> str:
     """Read and decode all packets; what came of it."""
-    from torchDVC.modules.entropy.coder import Decoder
-    from torchDVC.util.container import ContainerReader
+    from torchDVC.bitstream.container import ContainerReader
+    from torchDVC.entropy.coder import Decoder
     from torchDVC.util.errors import BitstreamError
 
     try:
@@ -136,8 +136,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
-    from torchDVC.modules.entropy.tables import gaussian_tables
-    from torchDVC.util.container_format import Header
+    from torchDVC.bitstream.container_format import Header
+    from torchDVC.entropy.tables import gaussian_tables
 
     tables = gaussian_tables()
     b_frames = Header(64, 48, None, Fraction(25), "bt709", "limited", 8, 4, 0, bytes(16))

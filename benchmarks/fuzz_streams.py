@@ -21,12 +21,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torchDVC.coding.commands import play
-from torchDVC.coding.playback import MOST_FILLED
+from torchDVC.bitstream.commands import play
+from torchDVC.bitstream.container import ContainerReader, ContainerWriter, Packet
+from torchDVC.bitstream.container_format import HEADER_BYTES, MARKER, MAX_FRAMES, SYNC, Header, checksum, varint
+from torchDVC.bitstream.playback import MOST_FILLED
 from torchDVC.dataset.video import Frame, VideoInfo, VideoWriter
 from torchDVC.models.model_file import Model
-from torchDVC.util.container import ContainerReader, ContainerWriter, Packet
-from torchDVC.util.container_format import HEADER_BYTES, MARKER, MAX_FRAMES, SYNC, Header, checksum, varint
 from torchDVC.util.errors import BitstreamError, CheckpointError
 from torchDVC.util.progress import Progress
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 
 from torchDVC.coding_structure import CodingStructure
+from torchDVC.config import Modes
 from torchDVC.dataset.video import open_video
+from torchDVC.entropy.integer import arithmetic
+from torchDVC.entropy.streams import EstimatingStream
 from torchDVC.models.codec import Codec
 from torchDVC.models.sequence import code_sequence, to_rgb, to_tensor
-from torchDVC.modules.entropy.integer import arithmetic
-from torchDVC.modules.entropy.streams import EstimatingStream
-from torchDVC.util.configuration import Modes
-from torchDVC.util.metrics import plane_psnr
+from torchDVC.results.metrics import plane_psnr
 
 
 def rate_and_psnr(
@@ -49,9 +49,9 @@ def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, f
 
 
 def _codecs(model_config: str, checkpoints: Sequence[Path]) -> Iterator[tuple[str, Codec]]:
+    from torchDVC.config import load_model_config
+    from torchDVC.models.checkpoints import load_weights
     from torchDVC.runner import build_codec, model_weights
-    from torchDVC.util.checkpoints import load_weights
-    from torchDVC.util.configuration import load_model_config
 
     for path in checkpoints:
         codec = build_codec(load_model_config(model_config))

@@ -64,9 +64,9 @@ def reference_step(batch: Tensor) -> Step:
 
 def baseline_steps(batch: Tensor, precision: str, memory_format: str, folder: Path) -> tuple[Step, Step]:
     """The step of our loop, and the same forward, backward and update called bare."""
+    from torchDVC.config import load_run
+    from torchDVC.config.command_line import parse_trainer
     from torchDVC.training.trainer import Trainer
-    from torchDVC.util.command_line import parse_trainer
-    from torchDVC.util.configuration import load_run
 
     cfg = folder / f"{precision}_{memory_format}.cfg"
     size = batch.shape[-1]

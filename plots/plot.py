@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from torchDVC.analysis.bd_rate import Entry
-    from torchDVC.analysis.conditions import Curve
-    from torchDVC.analysis.results import RDRow
+    from torchDVC.results.bd_rate import Entry
+    from torchDVC.results.conditions import Curve
+    from torchDVC.results.rows import RDRow
 
 MAXIMUM_COLUMNS = 4
 DEFAULT_METRICS = ("psnr_rgb", "ms_ssim_rgb")
@@ -42,7 +42,7 @@ class Comparison:
 
     def bd_rates(self, metric: str, method: str, average: str) -> list[Entry]:
         """BD-rates against the anchor, in one metric; none where it has no curve."""
-        from torchDVC.analysis.bd_rate import bd_table
+        from torchDVC.results.bd_rate import bd_table
 
         if self.anchor not in self.codecs(metric):
             return []
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    from torchDVC.analysis.arguments import Parser, positive
+    from torchDVC.results.arguments import Parser, positive
 
     parser = Parser(prog="plot.py", description=__doc__)
     parser.add_argument("results", nargs="+", type=Path, help="csv files, or folders to look for them in")
@@ -104,15 +104,15 @@ def _run(args: argparse.Namespace) -> None:
 
 def _comparison(args: argparse.Namespace) -> Comparison:
     from plots.published import published_curves
-    from torchDVC.analysis.bd_rate import choose_anchor
-    from torchDVC.analysis.conditions import (
+    from torchDVC.results.bd_rate import choose_anchor
+    from torchDVC.results.conditions import (
         curves,
         label_conditions,
         label_processes,
         mean_curves,
         possible_mean_curves,
     )
-    from torchDVC.analysis.results import gather, read_rows
+    from torchDVC.results.rows import gather, read_rows
     from torchDVC.util.errors import DataError
 
     rows: Sequence[RDRow] = [row for path in gather(args.results) for row in read_rows(path)]
@@ -148,7 +148,7 @@ def _chosen(rows: Sequence[RDRow], column: str, names: Sequence[str] | None) -> 
 
 
 def _check(rows: Sequence[RDRow]) -> None:
-    from torchDVC.analysis.conditions import check_comparable
+    from torchDVC.results.conditions import check_comparable
     from torchDVC.util.errors import DataError
 
     try:
@@ -159,7 +159,7 @@ def _check(rows: Sequence[RDRow]) -> None:
 
 def _metrics(asked: Sequence[str] | None, rows: Sequence[RDRow]) -> list[str]:
     """The metrics asked for, or those of the default, that rows with a rate have."""
-    from torchDVC.analysis.conditions import METRICS
+    from torchDVC.results.conditions import METRICS
     from torchDVC.util.errors import DataError, LCPError, nearest
 
     for metric in asked or ():
@@ -177,7 +177,7 @@ def _metrics(asked: Sequence[str] | None, rows: Sequence[RDRow]) -> list[str]:
 def _draw_rd(comparison: Comparison, args: argparse.Namespace) -> Figure:
     """One panel for each metric and data set or sequence: rows of metrics, in one row where there is one data set."""
     from plots.rd_plots import Panel, rd_figure
-    from torchDVC.analysis.conditions import describe_conditions, group
+    from torchDVC.results.conditions import describe_conditions, group
 
     by_metric = {
         metric: group(comparison.drawn(metric, args.sequences), lambda curve: (curve.dataset, curve.sequence))
@@ -202,8 +202,8 @@ def _published(curves: Iterable[Curve]) -> set[str]:
 def _draw_complexity(comparison: Comparison, args: argparse.Namespace) -> Figure:
     """BD-rate in the first metric against what each codec costs, means over its rows."""
     from plots.rd_plots import COMPLEXITY, complexity_figure
-    from torchDVC.analysis.bd_rate import dataset_rates
-    from torchDVC.analysis.conditions import describe_conditions, group, mean
+    from torchDVC.results.bd_rate import dataset_rates
+    from torchDVC.results.conditions import describe_conditions, group, mean
 
     metric = next(iter(comparison.means))
     rates = {comparison.anchor: 0.0} | dataset_rates(comparison.bd_rates(metric, args.method, args.average))
@@ -223,9 +223,9 @@ def _draw_complexity(comparison: Comparison, args: argparse.Namespace) -> Figure
 def _draw_frames(comparison: Comparison, args: argparse.Namespace) -> Figure:
     """Each codec's rate point nearest to the rate asked for, on every sequence."""
     from plots.rd_plots import frames_figure
-    from torchDVC.analysis.conditions import group
-    from torchDVC.analysis.per_frame import frames_by_point, nearest_points, point_key
-    from torchDVC.analysis.results import gather
+    from torchDVC.results.conditions import group
+    from torchDVC.results.per_frame import frames_by_point, nearest_points, point_key
+    from torchDVC.results.rows import gather
     from torchDVC.util.errors import DataError, LCPError
 
     frames = frames_by_point(gather(args.results))
@@ -245,9 +245,9 @@ def _draw_frames(comparison: Comparison, args: argparse.Namespace) -> Figure:
 
 def _report(comparison: Comparison, args: argparse.Namespace) -> Iterable[str]:
     """What a reader of the figure must know: conditions, estimated rates, BD-rates with method and overlap."""
-    from torchDVC.analysis.bd_rate import bd_lines
-    from torchDVC.analysis.conditions import METRICS, describe_conditions
-    from torchDVC.analysis.tables import text_table
+    from torchDVC.results.bd_rate import bd_lines
+    from torchDVC.results.conditions import METRICS, describe_conditions
+    from torchDVC.results.tables import text_table
 
     yield f"conditions: {describe_conditions(comparison.rows)}"
     yield from comparison.notes

@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from torchDVC.analysis.conditions import Curve
+from torchDVC.results.conditions import Curve
 from torchDVC.util.errors import LCPError, nearest
 
 BENCHMARK = "Z. Hu, Benchmark of Video Compression, github.com/ZhihaoHu/PyTorchVideoCompression"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchDVC.analysis.conditions import METRICS, Curve, group
-from torchDVC.analysis.results import FrameRow
+from torchDVC.results.conditions import METRICS, Curve, group
+from torchDVC.results.rows import FrameRow
 from torchDVC.util.errors import LCPError
 from torchDVC.util.files import atomic_path
 

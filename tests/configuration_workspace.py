@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from torchDVC.util.configuration import load_model_config, load_run
+from torchDVC.config import load_model_config, load_run
 from torchDVC.util.errors import ConfigError
 
 MODULES = """
 from __future__ import annotations
-from torchDVC.util.registry import codec_module
+from torchDVC.config.registry import codec_module
 
 @codec_module(encoder_reads="frame", writes="recon", codes=True)
 class ToyIntra:

@@ -86,7 +86,7 @@ class DVCFolder:
 
     def checkpoint(self, run: str, name: str = "last") -> dict[str, Any]:
         """What a checkpoint of a codec's run, or of another run, holds."""
-        from torchDVC.util import checkpoints
+        from torchDVC.models import checkpoints
 
         folders = (self.path / "log" / folder for folder in (f"{run}_q{LEVEL}", run))
         folder = next(folder for folder in folders if folder.exists())

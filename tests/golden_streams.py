@@ -1,7 +1,7 @@
 """Golden streams: files that every later version and every machine must decode to the same symbols.
 
 ``python -m tests.golden_streams`` writes them anew; that is only right after a change of format, which makes a new
-version of the stream (`torchDVC.util.container_format.VERSION`) or of the model file.
+version of the stream (`torchDVC.bitstream.container_format.VERSION`) or of the model file.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 
 from benchmarks.decode_matrix import Coded, read
 from tests.lively_models import lively_model, small, write_stream
+from torchDVC.bitstream.container import ContainerReader
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.models.model_file import Model, load_model, save_model
 from torchDVC.models.sequence import to_rgb, to_tensor
-from torchDVC.util.container import ContainerReader
 
 FOLDER = Path(__file__).parent / "golden"
 MODEL = FOLDER / "model.safetensors"
@@ -45,8 +45,8 @@ def sha256(frames: np.ndarray) -> str:
 
 def main() -> None:
     """Write model, streams, decoded frames and their hashes."""
+    from torchDVC.config import load_model_config
     from torchDVC.dataset.procedural import procedural_clip
-    from torchDVC.util.configuration import load_model_config
 
     FOLDER.mkdir(exist_ok=True)
     save_model(MODEL, lively_model(small(load_model_config("baseline.csv"))))

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from torchDVC.coding.streams import header_of, read_frames, write_frames
+from torchDVC.bitstream.container import ContainerReader, write_container
+from torchDVC.bitstream.streams import header_of, read_frames, write_frames
 from torchDVC.coding_structure import CodingStructure
+from torchDVC.config import ModelConfig, Modes
 from torchDVC.dataset.frame import VideoInfo
+from torchDVC.entropy.integer import IntegerConv2d
 from torchDVC.models.codec import Codec
 from torchDVC.models.model_file import Model, fixed
-from torchDVC.modules.entropy.integer import IntegerConv2d
-from torchDVC.util.configuration import ModelConfig, Modes
-from torchDVC.util.container import ContainerReader, write_container
 from torchDVC.util.errors import BitstreamError
 
 SMALL = {

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from tests.result_rows import rd_row
-from torchDVC.analysis.results import FrameRow, RDRow, write_rows
 from torchDVC.dataset.pictures import write_png
 from torchDVC.dataset.procedural import procedural_clip
+from torchDVC.results.rows import FrameRow, RDRow, write_rows
 
 CLIPS = ("clip0", "clip1")
 RATES = {256.0: (0.10, 30.0), 512.0: (0.18, 32.0), 1024.0: (0.31, 34.0)}

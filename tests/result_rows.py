@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torchDVC.analysis.results import FrameRow, RDRow
+from torchDVC.results.rows import FrameRow, RDRow
 
 
 def rd_row(**changes: Any) -> RDRow:

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from torchDVC.config import load_model_config
 from torchDVC.models.codec import Codec
 from torchDVC.runner import model_weights
-from torchDVC.util.configuration import load_model_config
 
 CSV = """\
 code,name,type,args,weights

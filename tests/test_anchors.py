@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from tests.bpg_stand_in import put_stand_ins
-from torchDVC.analysis.anchors import Anchor, anchors, main, measure_anchors
-from torchDVC.analysis.coded_files import write_av
-from torchDVC.analysis.encoders import ENCODERS
-from torchDVC.analysis.results import RDRow, read_frames, read_rows
+from torchDVC.anchors.coded_files import write_av
+from torchDVC.anchors.command import Anchor, anchors, main, measure_anchors
+from torchDVC.anchors.encoders import ENCODERS
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.dataset.frame import Frame, VideoInfo
 from torchDVC.dataset.testing import TestSequence, test_sequences
 from torchDVC.dataset.video import open_writer
+from torchDVC.results.metrics import picture_metrics
+from torchDVC.results.rows import RDRow, read_frames, read_rows
 from torchDVC.util.errors import LCPError
-from torchDVC.util.metrics import picture_metrics
 
 CODECS = ("x264:veryfast", "x265:veryfast", "svtav1:10", "vp9:5")
 LOW_DELAY = CodingStructure(4)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.result_rows import curve_rows, rd_row
-from torchDVC.analysis.bd_rate import bd_lines, bd_rate, bd_table, dataset_rates
-from torchDVC.analysis.conditions import Curve, check_comparable, curves, label_conditions, mean_curves
+from torchDVC.results.bd_rate import bd_lines, bd_rate, bd_table, dataset_rates
+from torchDVC.results.conditions import Curve, check_comparable, curves, label_conditions, mean_curves
 from torchDVC.util.errors import DataError, LCPError
 
 METHODS = ("pchip", "akima")

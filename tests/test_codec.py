@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tests.small_model import SmallModel, make_small_model
 from torchDVC.coding_structure import CodedFrame, CodingStructure, parse_pairs
+from torchDVC.config import Modes, load_model_config
+from torchDVC.entropy.streams import DryStream, EstimatingStream, Stream
 from torchDVC.models.codec import Codec, Reference
 from torchDVC.models.sequence import code_sequence
-from torchDVC.modules.entropy.streams import DryStream, EstimatingStream, Stream
-from torchDVC.util.configuration import Modes, load_model_config
 
 MODES = Modes("all", "i", "emcr", "emcr")
 REFERENCES = {"I": 0, "P": 1, "B": 2}
@@ -189,7 +189,7 @@ MEMORY = '''
 from __future__ import annotations
 import torch
 from torch import nn
-from torchDVC.util.registry import codec_module
+from torchDVC.config.registry import codec_module
 
 @codec_module(reads="refs", encoder_reads="frame", writes="recon note", codes=True)
 class NoteTaker(nn.Module):

@@ -21,14 +21,14 @@ import pytest
 from tests.conftest import CHECKOUT
 from tests.lively_models import lively
 from tests.small_model import SmallModel
-from torchDVC.analysis.results import read_rows
+from torchDVC.bitstream import playback
+from torchDVC.bitstream.container import ContainerReader
+from torchDVC.bitstream.container_format import HEADER_BYTES, Header
 from torchDVC.codec import main
-from torchDVC.coding import playback
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.video import Frame, VideoInfo, open_video, open_writer
-from torchDVC.util import checkpoints
-from torchDVC.util.container import ContainerReader
-from torchDVC.util.container_format import HEADER_BYTES, Header
+from torchDVC.models import checkpoints
+from torchDVC.results.rows import read_rows
 from torchDVC.util.errors import BitstreamError
 
 

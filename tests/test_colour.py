@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from torchDVC.dataset.colour import rgb_to_yuv420, yuv420_to_rgb
 from torchDVC.dataset.procedural import procedural_clip
-from torchDVC.util.colour import rgb_to_yuv420, yuv420_to_rgb
 from torchDVC.util.errors import DataError
 
 WEIGHTS = {

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchDVC.util.command_line import RunOptions, TestOptions, TrainOptions, parse_tester, parse_trainer
+from torchDVC.config.command_line import RunOptions, TestOptions, TrainOptions, parse_tester, parse_trainer
 from torchDVC.util.errors import ConfigError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -189,7 +189,7 @@ def test_any_arguments_give_options_or_problems(parse: Callable[..., RunOptions]
 @pytest.mark.parametrize(("parser", "options"), [("parse_trainer", TrainOptions), ("parse_tester", TestOptions)])
 def test_help_lists_every_flag_at_once_without_pytorch(parser: str, options: type[RunOptions]) -> None:
     script = (
-        f"import sys\nfrom torchDVC.util.command_line import {parser}\n"
+        f"import sys\nfrom torchDVC.config.command_line import {parser}\n"
         f"try: {parser}(['--help'])\n"
         "except SystemExit as end: sys.exit(end.code or 'torch' in sys.modules)\n"
     )

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from tests.small_model import SmallModel
-from torchDVC.analysis import complexity
-from torchDVC.analysis.complexity import measure, table, totals
+from torchDVC.config import Modes, load_model_config
 from torchDVC.models.codec import Codec
-from torchDVC.util.configuration import Modes, load_model_config
+from torchDVC.results import complexity
+from torchDVC.results.complexity import measure, table, totals
 from torchDVC.util.errors import LCPError
 
 PLUGIN = '''
 from __future__ import annotations
 import torch
 from torch import nn
-from torchDVC.util.registry import codec_module
+from torchDVC.config.registry import codec_module
 
 @codec_module(encoder_reads="frame", writes="recon")
 class Known(nn.Module):

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.configuration_workspace import CSV, JSON, TEST, TRAIN, Workspace, make_workspace
-from torchDVC.util.configuration import (
+from torchDVC.config import (
     ModelConfig,
     TestConfig,
     TrainConfig,
@@ -21,8 +21,8 @@ from torchDVC.util.configuration import (
     load_test_config,
     load_train_config,
 )
+from torchDVC.config.problems import CONFIGS
 from torchDVC.util.errors import ConfigError
-from torchDVC.util.report import CONFIGS
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -153,7 +153,7 @@ def test_text_that_is_not_utf8_is_said(workspace: Workspace) -> None:
 
 def test_errors_take_no_pytorch_and_no_time(workspace: Workspace) -> None:
     script = (
-        "import sys\nfrom torchDVC.util.configuration import load_run\nfrom torchDVC.util.errors import ConfigError\n"
+        "import sys\nfrom torchDVC.config import load_run\nfrom torchDVC.util.errors import ConfigError\n"
         "try: load_run('model.csv', 'nowhere.cfg', 'train')\n"
         "except ConfigError: sys.exit('torch' in sys.modules)\n"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.configuration_workspace import CSV, Workspace, make_workspace
-from torchDVC.util.configuration import load_run
+from torchDVC.config import load_run
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from torchDVC.config import load_run, test_cfg, train_cfg
+from torchDVC.config.command_line import TestOptions, TrainOptions
+from torchDVC.entropy.streams import EstimatingStream
 from torchDVC.models.codec import Codec
-from torchDVC.modules.entropy.streams import EstimatingStream
-from torchDVC.util.command_line import TestOptions, TrainOptions
-from torchDVC.util.configuration import load_run, test_cfg, train_cfg
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FILES = ("loop_filter.py", "loop_filter.json", "filtered.csv", "filtered_train.cfg", "filtered_test.cfg")

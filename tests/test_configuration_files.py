@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.configuration_workspace import CSV, TRAIN, Workspace, make_workspace
-from torchDVC.util.configuration import load_model_config
-from torchDVC.util.configuration.annotations import MismatchError, fit
+from torchDVC.config import load_model_config
+from torchDVC.config.annotations import MismatchError, fit
 
 
 @pytest.fixture

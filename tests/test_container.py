@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from torchDVC.bitstream.container import ContainerReader, IntraEntry, write_container
+from torchDVC.bitstream.container_format import HEADER_BYTES, HEADER_FIELDS, SYNC, Header, checksum, varint
 from torchDVC.coding_structure import CodedFrame, CodingStructure
-from torchDVC.util.container import ContainerReader, IntraEntry, write_container
-from torchDVC.util.container_format import HEADER_BYTES, HEADER_FIELDS, SYNC, Header, checksum, varint
 from torchDVC.util.errors import BitstreamError
 
 HEADER = Header(176, 144, None, Fraction(30000, 1001), "bt709", "limited", 8, 4, 5, bytes(range(16)))
@@ -211,8 +211,8 @@ KILLED = """
 import os, signal, sys
 from fractions import Fraction
 from torchDVC.coding_structure import CodingStructure
-from torchDVC.util.container import write_container
-from torchDVC.util.container_format import Header
+from torchDVC.bitstream.container import write_container
+from torchDVC.bitstream.container_format import Header
 with write_container(sys.argv[1], Header(8, 8, None, Fraction(25), "bt709", "limited", 8, 4, 0, bytes(16))) as writer:
     for frame in CodingStructure(8, 4).order(7):
         writer.write(frame, b"payload")

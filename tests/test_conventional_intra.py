@@ -14,12 +14,12 @@ from torch import Tensor
 
 from tests.bpg_stand_in import put_stand_ins
 from torchDVC.advance_modules import module_types
+from torchDVC.config import load_model_config
 from torchDVC.dataset.procedural import procedural_clip
+from torchDVC.entropy.streams import DryStream, EstimatingStream, ReadingStream, TrainingStream, WritingStream
 from torchDVC.models.codec import Codec
-from torchDVC.modules.entropy.streams import DryStream, EstimatingStream, ReadingStream, TrainingStream, WritingStream
 from torchDVC.modules.intra.bpg import BPGIntra
 from torchDVC.modules.intra.hevc import HEVCIntra
-from torchDVC.util.configuration import load_model_config
 from torchDVC.util.errors import BitstreamError, LCPError
 
 SIZE = (80, 112)  # height, width: padded to 128x128

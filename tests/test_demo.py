@@ -11,10 +11,10 @@ import pytest
 
 from torchDVC import demo
 from torchDVC.coding_structure import CodingStructure
+from torchDVC.config import load_run, load_train_config
+from torchDVC.config.command_line import parse_tester, parse_trainer
 from torchDVC.dataset.frame import Frame, VideoInfo
 from torchDVC.dataset.video import open_video, open_writer
-from torchDVC.util.command_line import parse_tester, parse_trainer
-from torchDVC.util.configuration import load_run, load_train_config
 
 
 class Commands:
@@ -64,8 +64,8 @@ def test_every_command_is_valid_and_fills_its_time(tmp_path: Path, monkeypatch: 
     assert (figure, page) == (tmp_path / "out" / "rd.png", tmp_path / "out" / "report.html")
     assert commands.tested == list(demo.LMDAS)
     assert [words[1] for words in commands.others if words[0] == "-m"] == [
-        "torchDVC.analysis.anchors",
-        "torchDVC.analysis.report",
+        "torchDVC.anchors",
+        "torchDVC.report",
     ]
     runs = {name: stages for name, stages in commands.stages.items() if name != "probe"}
     assert list(runs["base"]) == list(demo.TRAINING)

@@ -18,19 +18,19 @@ import torch
 from safetensors.torch import save_file
 
 from tests.dvc_workspace import FULL_GOP, PHASE, TRAINING, DVCFolder, make_dvc_folder
-from torchDVC.analysis.conditions import curves
-from torchDVC.analysis.results import read_frames, read_rows
+from torchDVC.config import Stage, load_run
+from torchDVC.config.command_line import parse_tester, parse_trainer
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.testing import SEQUENCES
 from torchDVC.dataset.video import Frame, VideoInfo, open_writer
 from torchDVC.dvc_front import intra_weights
 from torchDVC.dvc_front.options import LAMBDAS
 from torchDVC.dvc_front.translation import Translation, train_options, translate
+from torchDVC.models import checkpoints
 from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra
+from torchDVC.results.conditions import curves
+from torchDVC.results.rows import read_frames, read_rows
 from torchDVC.training.optimization import AUX
-from torchDVC.util import checkpoints
-from torchDVC.util.command_line import parse_tester, parse_trainer
-from torchDVC.util.configuration import Stage, load_run
 from torchDVC.util.errors import DataError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -229,7 +229,7 @@ NORMALISED = '''
 from __future__ import annotations
 import torch
 from torch import nn
-from torchDVC.util.registry import codec_module
+from torchDVC.config.registry import codec_module
 
 @codec_module(reads="refs", encoder_reads="frame", writes="flow", encoder_only=True)
 class NormalisedEstimator(nn.Module):

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import torchDVC
-from torchDVC.modules.entropy.coder import Decoder, Encoder, lanes_of
-from torchDVC.modules.entropy.tables import GAUSSIAN_SCALES, TOTAL, Tables, gaussian_tables
+from torchDVC.entropy.coder import Decoder, Encoder, lanes_of
+from torchDVC.entropy.tables import GAUSSIAN_SCALES, TOTAL, Tables, gaussian_tables
 from torchDVC.util.errors import BitstreamError
 
 INT32 = np.iinfo(np.int32)
@@ -294,10 +294,10 @@ CODE_ONE_FRAME = """
 import sys, json
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from torchDVC.modules.entropy.coder import Decoder, Encoder
+from torchDVC.entropy.coder import Decoder, Encoder
 assert "numba" not in sys.modules, "importing the coder must not import numba"
-from torchDVC.modules.entropy import rans
-from torchDVC.modules.entropy.tables import gaussian_tables
+from torchDVC.entropy import rans
+from torchDVC.entropy.tables import gaussian_tables
 symbols, rows = np.arange(-5, 5), np.arange(10)
 encoder = Encoder()
 encoder.put(symbols, rows, gaussian_tables())

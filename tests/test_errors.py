@@ -19,7 +19,7 @@ import torch
 
 from tests.conftest import CHECKOUT
 from tests.small_model import TEST, TRAIN, SmallModel, make_small_model
-from torchDVC.util import checkpoints
+from torchDVC.models import checkpoints
 from torchDVC.util.errors import run_command
 
 Error = Callable[[], str]

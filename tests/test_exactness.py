@@ -10,9 +10,9 @@ import torch
 from benchmarks.decode_matrix import VARIANTS, Coded, add_noise, read, write
 from tests.lively_models import clip, lively_model, small
 from torchDVC.coding_structure import CodingStructure
+from torchDVC.config import load_model_config
+from torchDVC.entropy.exact import ExactModule
 from torchDVC.models.model_file import Model, load_model, save_model
-from torchDVC.modules.entropy.exact import ExactModule
-from torchDVC.util.configuration import load_model_config
 
 SIZE = (70, 100)
 

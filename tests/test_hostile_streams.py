@@ -13,11 +13,11 @@ from torch import Tensor
 
 from benchmarks.fuzz_streams import Original, outcomes
 from tests.lively_models import clip, lively_model, read_stream, small, write_stream
+from torchDVC.bitstream.container import ContainerReader, write_container
+from torchDVC.bitstream.container_format import HEADER_BYTES
 from torchDVC.coding_structure import CodingStructure
+from torchDVC.config import load_model_config
 from torchDVC.models.model_file import Model
-from torchDVC.util.configuration import load_model_config
-from torchDVC.util.container import ContainerReader, write_container
-from torchDVC.util.container_format import HEADER_BYTES
 from torchDVC.util.errors import BitstreamError, LCPError
 
 STRUCTURES = {"P": CodingStructure(4, 1), "B": CodingStructure(4, 4)}
@@ -135,7 +135,7 @@ def test_lying_sizes_are_noticed(model: Model, streams, tmp_path: Path) -> None:
 
 def test_a_model_without_b_frames_refuses_them(model: Model, streams) -> None:
     path, _ = streams["B"]
-    from torchDVC.util.configuration import Modes
+    from torchDVC.config import Modes
 
     with pytest.raises(LCPError, match=re.escape("frame 2: the model codes no B frames")):
         read_stream(path, Model(model.codec, Modes("p", "i", "emcr", ""), model.hash))

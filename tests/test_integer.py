@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchDVC.modules.entropy.integer import (
+from torchDVC.entropy.integer import (
     ACTIVATION_MAX,
     EXACT,
     FRACTION_BITS,

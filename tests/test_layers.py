@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from torchDVC.dataset.procedural import procedural_clip, procedural_flow
+from torchDVC.entropy.lower_bound import lower_bound
 from torchDVC.modules.layers import GDN, fold, unfold, warp
-from torchDVC.modules.lower_bound import lower_bound
 from torchDVC.modules.motion.spynet import SPyNet
 
 

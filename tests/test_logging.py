@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from torchDVC.util import logging as metrics_logging
+from torchDVC.results.run_folder import RunFolder
+from torchDVC.training import logging as metrics_logging
+from torchDVC.training.logging import MetricsLogger
 from torchDVC.util import progress
 from torchDVC.util.errors import ConfigError, LCPError
-from torchDVC.util.logging import MetricsLogger
-from torchDVC.util.run_folder import RunFolder
 
 
 def read(folder: Path) -> list[dict[str, str]]:
@@ -127,7 +127,7 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_disk_that_is_really_full_is_one_line_and_leaves_whole_rows(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the disk."""
-    code = ("import resource, signal, sys; from torchDVC.util.logging import MetricsLogger; "
+    code = ("import resource, signal, sys; from torchDVC.training.logging import MetricsLogger; "
             "from torchDVC.util.errors import run_command; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
             "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)); "
             "log = MetricsLogger(sys.argv[1], project='p', name='n', comet=False); "
@@ -156,7 +156,7 @@ def refuse(*_): raise SystemExit("something used the network")
 socket.socket.connect = socket.getaddrinfo = refuse
 random.seed(1)
 before = random.getstate()
-from torchDVC.util.logging import MetricsLogger
+from torchDVC.training.logging import MetricsLogger
 with MetricsLogger(sys.argv[1], project="p", name="n", configuration={"lr": 0.25}) as log:
     log.log(3, {"stage": "intra", "rate": 0.5})
 assert random.getstate() == before
@@ -271,7 +271,8 @@ def test_an_impossible_experiment_key_is_refused(tmp_path: Path) -> None:
 
 
 def test_logging_imports_neither_torch_nor_comet() -> None:
-    code = ("import sys; from torchDVC.util import logging, progress, run_folder; "
+    code = ("import sys; from torchDVC.results import run_folder; from torchDVC.training import logging; "
+            "from torchDVC.util import progress; "
             "sys.exit(any(name in sys.modules for name in ('torch', 'comet_ml', 'tensorboard', 'tqdm')))")
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
 
@@ -297,7 +298,7 @@ def test_a_run_says_what_it_was(tmp_path: Path) -> None:
 
 
 def test_a_checkout_is_recorded_with_its_changes(tmp_path: Path) -> None:
-    from torchDVC.util import run_folder
+    from torchDVC.results import run_folder
 
     assert run_folder._git(tmp_path) is None
     commands = ("init -q", "add a", "-c user.name=n -c user.email=e commit -q -m first")

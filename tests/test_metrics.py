@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchDVC.dataset.frame import Frame
-from torchDVC.util.metrics import (
+from torchDVC.results.metrics import (
     MS_SSIM_WEIGHTS,
     PSNR_OF_IDENTICAL,
     ms_ssim,

@@ -13,12 +13,11 @@ import torch
 
 from tests.lively_models import ALL_MODES, clip, lively_model, read_stream, small, write_stream
 from torchDVC.coding_structure import CodingStructure
-from torchDVC.models import model_store
+from torchDVC.config import load_model_config
+from torchDVC.entropy.exact import ExactModule
+from torchDVC.models import checkpoints, model_store
 from torchDVC.models.codec import Codec
 from torchDVC.models.model_file import Model, fixed, load_model, save_model, stored_hash
-from torchDVC.modules.entropy.exact import ExactModule
-from torchDVC.util import checkpoints
-from torchDVC.util.configuration import load_model_config
 from torchDVC.util.errors import CheckpointError
 
 STRUCTURE = CodingStructure(4, 1)
@@ -73,7 +72,7 @@ def test_any_weight_is_part_of_the_hash(model: Model, name: str) -> None:
 
 
 def test_arguments_and_modes_are_part_of_the_hash(model: Model) -> None:
-    from torchDVC.util.configuration import Modes
+    from torchDVC.config import Modes
 
     assert fixed(lively_model(model.codec.config).codec, Modes("all", "i", "emcr", "")).hash != model.hash
 

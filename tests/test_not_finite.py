@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.small_model import TRAIN, SmallModel, metrics
+from torchDVC.config import TrainConfig
+from torchDVC.models import checkpoints
 from torchDVC.training.optimization import Updater, make_optimizer
-from torchDVC.util import checkpoints
-from torchDVC.util.configuration import TrainConfig
 
 
 def updater(tmp_path: Path) -> tuple[torch.nn.Parameter, Updater]:

@@ -105,7 +105,7 @@ def test_the_wheel_holds_every_module_and_config_and_no_key(wheel: Path) -> None
 def test_the_wheel_finds_its_configuration_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
-    code = ("from torchDVC.util.configuration import load_run; import torchDVC; "
+    code = ("from torchDVC.config import load_run; import torchDVC; "
             "model, train = load_run('baseline.csv', 'baseline/scratch.cfg', 'train'); "
             "print(torchDVC.__file__, model.path, train.path, len(train.stages))")
     finished = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True,

@@ -16,8 +16,8 @@ from plots.plot import main
 from plots.published import SOURCES, published_curves
 from plots.rd_plots import COLOURS, complexity_figure, curve_styles, frames_figure
 from tests.result_rows import curve_rows, frame_row, rd_row
-from torchDVC.analysis.conditions import METRICS
-from torchDVC.analysis.results import write_rows
+from torchDVC.results.conditions import METRICS
+from torchDVC.results.rows import write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"

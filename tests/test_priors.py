@@ -9,9 +9,9 @@ from compressai.entropy_models import EntropyBottleneck, GaussianConditional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchDVC.modules.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
-from torchDVC.modules.entropy.streams import EstimatingStream, TrainingStream
-from torchDVC.modules.entropy.tables import GAUSSIAN_SCALES, TOTAL, Tables
+from torchDVC.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
+from torchDVC.entropy.streams import EstimatingStream, TrainingStream
+from torchDVC.entropy.tables import GAUSSIAN_SCALES, TOTAL, Tables
 
 
 @pytest.fixture(scope="module")

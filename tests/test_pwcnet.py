@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from torchDVC.modules.entropy.streams import EstimatingStream
+from torchDVC.entropy.streams import EstimatingStream
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.layers import warp
 from torchDVC.modules.motion.pwcnet import PWCNet, cost_volume

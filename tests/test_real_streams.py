@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from tests.lively_models import clip, lively_model, read_stream, small, write_stream
-from torchDVC.coding.streams import header_of
+from torchDVC.bitstream.container import ContainerReader
+from torchDVC.bitstream.streams import header_of
 from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.config import Modes, load_model_config, load_test_config
+from torchDVC.config.problems import CONFIGS
 from torchDVC.dataset.frame import VideoInfo
+from torchDVC.entropy.streams import EstimatingStream, ReadingStream, WritingStream
 from torchDVC.models.model_file import Model, load_model, save_model
 from torchDVC.models.sequence import code_sequence, in_display_order
-from torchDVC.modules.entropy.streams import EstimatingStream, ReadingStream, WritingStream
-from torchDVC.util.configuration import Modes, load_model_config, load_test_config
-from torchDVC.util.container import ContainerReader
 from torchDVC.util.errors import BitstreamError, ConfigError
-from torchDVC.util.report import CONFIGS
 
 SHIPPED = sorted(path.stem for path in (CONFIGS / "model").glob("*.csv"))
 OTHER_TYPES = """\

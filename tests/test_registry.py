@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from torchDVC.advance_modules import load_class, module_types
+from torchDVC.config.registry import Parameter
 from torchDVC.util.errors import ConfigError
-from torchDVC.util.registry import Parameter
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-HEAD = "from __future__ import annotations\nfrom torchDVC.util.registry import codec_module\n"
+HEAD = "from __future__ import annotations\nfrom torchDVC.config.registry import codec_module\n"
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ import pytest
 from tests.browser import Browser, open_browser
 from tests.report_results import CLIPS, RATES, write_results
 from tests.result_rows import curve_rows, frame_row, rd_row
-from torchDVC.analysis.per_frame import drift, nearest_points
-from torchDVC.analysis.report import main, write_report
-from torchDVC.analysis.report_images import Shown, choose, embed, find_pictures
-from torchDVC.analysis.results import gather, read_frames, read_rows, write_rows
 from torchDVC.dataset.pictures import write_png
+from torchDVC.report.command import main, write_report
+from torchDVC.report.images import Shown, choose, embed, find_pictures
+from torchDVC.results.per_frame import drift, nearest_points
+from torchDVC.results.rows import gather, read_frames, read_rows, write_rows
 
 LEFT, RIGHT, END = "\ue012", "\ue014", "\ue010"
 MEGABYTE = 1_000_000
@@ -107,7 +107,7 @@ def test_long_clips_and_many_pictures_stay_small(tmp_path, monkeypatch):
     frames = [frame_row(frame=i, type="P" if i else "I", psnr_rgb=40 - i / 100) for i in range(300)]
     write_rows(tmp_path / "long" / "rd.csv", [rd_row(run_id="r", lmda=None, codec="long", frames=300, intra_period=8)])
     write_rows(tmp_path / "long" / "frames.csv", frames)
-    monkeypatch.setattr("torchDVC.analysis.report.LARGEST", 250_000)
+    monkeypatch.setattr("torchDVC.report.command.LARGEST", 250_000)
     page = write_report([tmp_path], frames=1000)
     data = data_of(page)
     assert len(json.dumps(data)) < 250_000 and 0 < len(data["pictures"]) < 20
@@ -125,7 +125,7 @@ def test_frames_are_charted_as_far_as_they_fit(tmp_path, monkeypatch, largest, c
     frames = [frame_row(lmda=row.lmda, frame=i, psnr_rgb=33.1 + i / 97) for row in rows for i in range(150)]
     write_rows(tmp_path / "rd.csv", rows)
     write_rows(tmp_path / "frames.csv", frames)
-    monkeypatch.setattr("torchDVC.analysis.report.LARGEST", largest)
+    monkeypatch.setattr("torchDVC.report.command.LARGEST", largest)
     data = data_of(write_report([tmp_path]))
     assert len(json.dumps(data)) < largest and note in data["notes"][0]
     assert {len(p["frames"]["index"]) if p["frames"] else 0 for p in data["points"]} == {charted}
@@ -133,7 +133,7 @@ def test_frames_are_charted_as_far_as_they_fit(tmp_path, monkeypatch, largest, c
 
 def test_more_rate_points_than_a_page_holds_are_refused(tmp_path, monkeypatch, capsys):
     write_rows(tmp_path / "rd.csv", [rd_row(lmda=float(i), settings="x" * 100) for i in range(1, 40)])
-    monkeypatch.setattr("torchDVC.analysis.report.LARGEST", 2_000)
+    monkeypatch.setattr("torchDVC.report.command.LARGEST", 2_000)
     assert main([str(tmp_path)]) == 2
     assert "39 rate points are too many for a page" in capsys.readouterr().err and not list(tmp_path.glob("*.html"))
 

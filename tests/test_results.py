@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.result_rows import frame_row, rd_row
-from torchDVC.analysis.results import RDRow, frame_means, point_path, read_frames, read_rows, write_rows
+from torchDVC.results.rows import RDRow, frame_means, point_path, read_frames, read_rows, write_rows
 from torchDVC.util.errors import DataError
 
 COLUMNS = (

@@ -11,15 +11,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchDVC.config import load_model_config
+from torchDVC.entropy.fixed_point import FixedPoint, scaled
+from torchDVC.entropy.streams import EstimatingStream, TrainingStream
+from torchDVC.entropy.tables import GAUSSIAN_SCALES
 from torchDVC.models.codec import Codec
-from torchDVC.modules.entropy.fixed_point import FixedPoint, scaled
-from torchDVC.modules.entropy.streams import EstimatingStream, TrainingStream
-from torchDVC.modules.entropy.tables import GAUSSIAN_SCALES
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.intra.scale_hyperprior import NearestRow, ScaleHyperpriorIntra
 from torchDVC.modules.layers import conv, deconv
 from torchDVC.runner import build_codec
-from torchDVC.util.configuration import load_model_config
 from torchDVC.util.errors import CheckpointError
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from torchDVC.analysis.results import read_rows
-from torchDVC.util import checkpoints
-from torchDVC.util.command_line import parse_tester, parse_trainer
-from torchDVC.util.configuration import load_run
+from torchDVC.config import load_run
+from torchDVC.config.command_line import parse_tester, parse_trainer
+from torchDVC.config.problems import CONFIGS
+from torchDVC.models import checkpoints
+from torchDVC.results.rows import read_rows
 from torchDVC.util.errors import ConfigError
-from torchDVC.util.report import CONFIGS
 
 
 def shipped(kind: str, suffix: str) -> list[str]:

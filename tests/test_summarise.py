@@ -8,9 +8,9 @@ import re
 import pytest
 
 from tests.result_rows import curve_rows, rd_row
-from torchDVC.analysis.results import write_rows
-from torchDVC.analysis.summarise import main, parse_filter, summarise, table
-from torchDVC.analysis.tables import csv_table, latex_table, markdown_table, text_table
+from torchDVC.results.rows import write_rows
+from torchDVC.results.summarise import main, parse_filter, summarise, table
+from torchDVC.results.tables import csv_table, latex_table, markdown_table, text_table
 from torchDVC.util.errors import DataError, LCPError
 
 HEADER = ["codec", "bpp"]

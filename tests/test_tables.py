@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchDVC.modules.entropy.tables import GAUSSIAN_SCALES, PRECISION, TOTAL, Tables, gaussian_tables
+from torchDVC.entropy.tables import GAUSSIAN_SCALES, PRECISION, TOTAL, Tables, gaussian_tables
 from torchDVC.util.errors import CheckpointError
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.small_model import TEST, SmallModel, make_small_model
-from torchDVC.analysis.results import FrameRow, RDRow, read_frames, read_rows
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.video import Frame, VideoInfo, open_writer
+from torchDVC.results.rows import FrameRow, RDRow, read_frames, read_rows
 
 
 @pytest.fixture(scope="module")

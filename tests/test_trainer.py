@@ -17,11 +17,11 @@ import torch
 from tests.conftest import CHECKOUT
 from tests.small_model import TRAIN, SmallModel, different, make_small_model, metrics
 from torchDVC.coding_structure import training_frames
+from torchDVC.config import TrainConfig, load_run
+from torchDVC.config.command_line import parse_trainer
+from torchDVC.models import checkpoints
 from torchDVC.models.loss import StageLoss, ms_ssim_loss, squared_error
 from torchDVC.training.optimization import AUX, make_optimizer, set_memory_format
-from torchDVC.util import checkpoints
-from torchDVC.util.command_line import parse_trainer
-from torchDVC.util.configuration import TrainConfig, load_run
 from torchDVC.util.errors import DataError
 
 INTRA, MOTION, JOINT = range(3)
@@ -248,8 +248,8 @@ DRIVER = """
 import os, sys
 import torch
 from torchDVC.training.trainer import Trainer
-from torchDVC.util.command_line import parse_trainer
-from torchDVC.util.configuration import load_run
+from torchDVC.config.command_line import parse_trainer
+from torchDVC.config import load_run
 
 torch.set_num_threads(1)
 options = parse_trainer(sys.argv[2:])

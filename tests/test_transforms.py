@@ -9,7 +9,7 @@ from scipy.linalg import hadamard
 from torch import Tensor, nn
 
 from torchDVC.dataset.procedural import procedural_clip
-from torchDVC.modules.entropy.streams import EstimatingStream, TrainingStream
+from torchDVC.entropy.streams import EstimatingStream, TrainingStream
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.intra.hyperprior_intra import HyperpriorIntra
 from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra

@@ -1,6 +1,6 @@
 """The table of module types that a model csv may name; ``python -m torchDVC.advance_modules`` prints it.
 
-A type enters the table by `torchDVC.util.registry.codec_module`, in a file under ``torchDVC/modules`` or in a folder
+A type enters the table by `torchDVC.config.registry.codec_module`, in a file under ``torchDVC/modules`` or in a folder
 that the environment variable ``TORCHDVC_PLUGINS`` names. ``docs/add_a_module.md`` shows how.
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from torchDVC.config.problems import Report, short_path
+from torchDVC.config.registry import ModuleType, load_class, scan
 from torchDVC.util.errors import run_command
-from torchDVC.util.registry import ModuleType, load_class, scan
-from torchDVC.util.report import Report, short_path
 
 __all__ = ["load_class", "main", "module_types"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code. Flags are checked before PyTorch is imported."""
-    from torchDVC.coding.options import COMMANDS, USAGE, parse_codec
+    from torchDVC.bitstream.options import COMMANDS, USAGE, parse_codec
     from torchDVC.util.errors import ConfigError, did_you_mean, run_command
 
     def run() -> int:
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             near = did_you_mean(command, COMMANDS)
             raise ConfigError([f"unknown command '{command}'; expected {', '.join(COMMANDS)}{near}"])
         options = parse_codec(command, rest)
-        from torchDVC.coding import commands
+        from torchDVC.bitstream import commands
 
         commands.run(options)
         return 0

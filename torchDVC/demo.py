@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 
+from torchDVC.config.problems import CONFIGS
 from torchDVC.util.errors import LCPError, run_command
 from torchDVC.util.files import write_text
-from torchDVC.util.report import CONFIGS
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = "baseline.csv"
@@ -171,7 +171,7 @@ class Demo:
 
     def _anchor(self) -> None:
         sequences = ["--seqs", *self.clips.test_sequences] if self.clips.test_sequences else []
-        run("-m", "torchDVC.analysis.anchors", "--datasets", *self.clips.test_sets, *sequences,
+        run("-m", "torchDVC.anchors", "--datasets", *self.clips.test_sets, *sequences,
             "--codecs", ANCHOR, "--qualities", *ANCHOR_QUALITIES, "--frames", self.clips.frames,
             "--intra_period", INTRA_PERIOD, "--save_dir", self.out / "results" / "x264")
 
@@ -183,7 +183,7 @@ class Demo:
 
     def _report(self) -> Path:
         page = self.out / "report.html"
-        run("-m", "torchDVC.analysis.report", self.out / "results", "--out", page)
+        run("-m", "torchDVC.report", self.out / "results", "--out", page)
         return page
 
 

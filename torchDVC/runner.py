@@ -14,15 +14,15 @@ from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from torchDVC.config import ModelConfig, Modes
+from torchDVC.config.command_line import RunOptions
+from torchDVC.models import checkpoints
 from torchDVC.models.codec import Codec, evaluating
-from torchDVC.util import checkpoints
-from torchDVC.util.command_line import RunOptions
-from torchDVC.util.configuration import ModelConfig, Modes
 from torchDVC.util.device import resolve_precision
 from torchDVC.util.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
-    from torchDVC.analysis.complexity import ModuleComplexity
+    from torchDVC.results.complexity import ModuleComplexity
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Runner:
 
     def note_complexity(self, folder: Path, modes: Modes) -> list[ModuleComplexity]:
         """Write what every module that these modes run costs to ``complexity.csv``; with ``--print_model`` print it."""
-        from torchDVC.analysis import complexity
+        from torchDVC.results import complexity
 
         with evaluating(self.codec):
             rows = complexity.measure(self.codec, modes)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code. Configuration is checked before PyTorch is imported."""
-    from torchDVC.util.command_line import parse_tester
-    from torchDVC.util.configuration import load_run
+    from torchDVC.config import load_run
+    from torchDVC.config.command_line import parse_tester
     from torchDVC.util.errors import run_command
 
     def run() -> int:

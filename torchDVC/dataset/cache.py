@@ -22,7 +22,7 @@ from typing import Protocol
 
 import numpy as np
 
-from torchDVC.util.colour import Plane
+from torchDVC.dataset.colour import Plane
 from torchDVC.util.errors import DataError, describe_os_error
 from torchDVC.util.files import atomic_path
 from torchDVC.util.interrupts import Interrupts

@@ -12,8 +12,8 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange
 
+from torchDVC.dataset.colour import Plane
 from torchDVC.dataset.frame import Frame, ReadOptions, VideoInfo, VideoReader, VideoWriter
-from torchDVC.util.colour import Plane
 from torchDVC.util.errors import DataError
 
 # Values of the H.273 matrix_coefficients tag; anything else but "unspecified" (and RGB) is refused.

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
-from torchDVC.util.colour import Plane, check_colour, chroma_size, rgb_to_yuv420, yuv420_to_rgb
+from torchDVC.dataset.colour import Plane, check_colour, chroma_size, rgb_to_yuv420, yuv420_to_rgb
 from torchDVC.util.errors import DataError
 from torchDVC.util.files import atomic_path
 

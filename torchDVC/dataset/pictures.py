@@ -14,8 +14,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from torchDVC.dataset.colour import Plane
 from torchDVC.dataset.frame import Frame, IndexedReader, ReadOptions, VideoWriter
-from torchDVC.util.colour import Plane
 from torchDVC.util.errors import DataError
 from torchDVC.util.files import errors_named
 

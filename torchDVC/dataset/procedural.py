@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from torchDVC.dataset.colour import Plane
 from torchDVC.dataset.frame import Frame, IndexedReader, ReadOptions
 from torchDVC.dataset.pictures import read_picture
-from torchDVC.util.colour import Plane
 from torchDVC.util.errors import DataError
 
 TEST_INDEX = 1_000_000

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from torchDVC.dataset.colour import Plane
 from torchDVC.dataset.frame import (
     DEFAULT_FPS,
     Frame,
@@ -18,7 +19,6 @@ from torchDVC.dataset.frame import (
     frame_bytes,
     split_planes,
 )
-from torchDVC.util.colour import Plane
 from torchDVC.util.errors import DataError
 
 _NAMED_SIZES = {"sqcif": (128, 96), "qcif": (176, 144), "cif": (352, 288), "4cif": (704, 576)}

@@ -14,8 +14,8 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from torchDVC.dataset.colour import Plane
 from torchDVC.dataset.pictures import decode_picture, is_picture, natural_key, picture_size
-from torchDVC.util.colour import Plane
 from torchDVC.util.errors import DataError
 
 _HEADER_BYTES = 1 << 16  # enough of a picture to tell its size

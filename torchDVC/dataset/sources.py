@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from torchDVC.dataset.cache import ClipSource
+from torchDVC.dataset.colour import Plane
 from torchDVC.dataset.pictures import picture_files
 from torchDVC.dataset.procedural import VERSION, Scene
 from torchDVC.dataset.video import clips_in, open_video
-from torchDVC.util.colour import Plane
 from torchDVC.util.errors import DataError, nearest
 
 T = TypeVar("T")

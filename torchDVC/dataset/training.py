@@ -15,9 +15,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from torchDVC.dataset.cache import ClipSource, FrameCache
+from torchDVC.dataset.colour import Plane
 from torchDVC.dataset.shards import ShardClip, is_shards, shard_clips
 from torchDVC.dataset.sources import SEPTUPLET, clip_sources, cut_list, resolved
-from torchDVC.util.colour import Plane
 from torchDVC.util.errors import DataError, LCPError
 
 ItemKey = tuple[int, int]

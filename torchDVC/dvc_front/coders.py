@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torchDVC.config.json_files import check_arguments
+from torchDVC.config.problems import Report, Where
+from torchDVC.config.records import ModuleSpec
+from torchDVC.config.registry import ModuleType
+from torchDVC.config.values import whole, words
 from torchDVC.dvc_front.trees import Item, TableReader, read_tree
-from torchDVC.util.configuration.json_files import check_arguments
-from torchDVC.util.configuration.records import ModuleSpec
 from torchDVC.util.errors import nearest
-from torchDVC.util.registry import ModuleType
-from torchDVC.util.report import Report, Where
-from torchDVC.util.values import whole, words
 
 Types = Mapping[str, ModuleType]
 

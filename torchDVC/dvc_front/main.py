@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from torchDVC.config.command_line import RunOptions, TestOptions, TrainOptions
 from torchDVC.dvc_front.coders import ROLES
 from torchDVC.dvc_front.options import DVCOptions
 from torchDVC.dvc_front.restore import CHECKPOINTS, LAST, checkpoint, experiment_key, find_run
 from torchDVC.dvc_front.translation import Translation, test_options, train_options, translate, with_weights
-from torchDVC.util.command_line import RunOptions, TestOptions, TrainOptions
 from torchDVC.util.errors import run_command
 
 _log = logging.getLogger(__name__)

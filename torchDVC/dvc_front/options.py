@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchDVC.util.command_line import TrainOptions
-from torchDVC.util.flags import flag, parse_flags, same_flag, switch_flag
-from torchDVC.util.values import Unexpected, choice, whole, words
+from torchDVC.config.command_line import TrainOptions
+from torchDVC.config.flags import flag, parse_flags, same_flag, switch_flag
+from torchDVC.config.values import Unexpected, choice, whole, words
 
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)
 """λ of quality levels 1 to 8, those of compressai's zoo: the loss is R + 255² λ D, with D on [0, 1]."""

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torchDVC.config.losses import loss_expression
+from torchDVC.config.problems import Report
+from torchDVC.config.records import LossExpression, ModelConfig, Stage, TrainConfig
+from torchDVC.config.stage_checks import check_stage
+from torchDVC.config.train_cfg import DEFAULT_LR, STAGE_KEYS
+from torchDVC.config.values import Unexpected, choice, number, switch, whole
 from torchDVC.dvc_front.coders import ROLES
 from torchDVC.dvc_front.trees import Item, TableReader, read_tree
-from torchDVC.util.configuration.losses import loss_expression
-from torchDVC.util.configuration.records import LossExpression, ModelConfig, Stage, TrainConfig
-from torchDVC.util.configuration.stage_checks import check_stage
-from torchDVC.util.configuration.train_cfg import DEFAULT_LR, STAGE_KEYS
 from torchDVC.util.errors import nearest
-from torchDVC.util.report import Report
-from torchDVC.util.values import Unexpected, choice, number, switch, whole
 
 ALSO_OF_STAGES = ("steps", "patch_size", "data", "cut", "precision", "memory_format", "aux_lr")
 """Keys of a phase that are those of a stage of a train cfg, with the same defaults."""

@@ -10,12 +10,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from torchDVC.analysis.tables import csv_table
+from torchDVC.config import MODES, LossExpression, ModelConfig, Stage, TestConfig, TrainConfig
+from torchDVC.config.command_line import RunOptions, TrainOptions
+from torchDVC.config.model_csv import COLUMNS
+from torchDVC.config.train_cfg import HEADER_KEYS, STAGE_KEYS
 from torchDVC.dvc_front.translation import MODEL_FILE, TEST_FILE, TRAIN_FILE, Translation
-from torchDVC.util.command_line import RunOptions, TrainOptions
-from torchDVC.util.configuration import MODES, LossExpression, ModelConfig, Stage, TestConfig, TrainConfig
-from torchDVC.util.configuration.model_csv import COLUMNS
-from torchDVC.util.configuration.train_cfg import HEADER_KEYS, STAGE_KEYS
+from torchDVC.results.tables import csv_table
 
 
 def files(translation: Translation) -> dict[str, str]:

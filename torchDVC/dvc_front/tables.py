@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from torchDVC.analysis.conditions import group
-from torchDVC.analysis.per_frame import point_key
-from torchDVC.analysis.results import FrameRow, RDRow
-from torchDVC.analysis.tables import csv_table, text_table
+from torchDVC.results.conditions import group
+from torchDVC.results.per_frame import point_key
+from torchDVC.results.rows import FrameRow, RDRow
+from torchDVC.results.tables import csv_table, text_table
 from torchDVC.testing.tester import Results
 from torchDVC.util.files import write_text
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torchDVC.config import ModelConfig, Process, TestConfig, TrainConfig
+from torchDVC.config.command_line import TestOptions, TrainOptions
+from torchDVC.config.problems import Report, Where
+from torchDVC.config.registry import scan
+from torchDVC.config.stage_checks import check_process
 from torchDVC.dvc_front.coders import compensator, estimator, read_coder, zoo_intra
 from torchDVC.dvc_front.options import NAME, DVCOptions, parse
 from torchDVC.dvc_front.phases import MODES, read_phases
-from torchDVC.util.command_line import TestOptions, TrainOptions
-from torchDVC.util.configuration import ModelConfig, Process, TestConfig, TrainConfig
-from torchDVC.util.configuration.stage_checks import check_process
 from torchDVC.util.errors import ConfigError
-from torchDVC.util.registry import scan
-from torchDVC.util.report import Report, Where
 
 MODEL_FILE, TRAIN_FILE, TEST_FILE = f"{NAME}.csv", "train.cfg", "test.cfg"
 """What the files would be called that say the same to ``trainer.py`` and ``tester.py``."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torchDVC.util.configuration.text_files import read_text
+from torchDVC.config.problems import Report, Where
+from torchDVC.config.text_files import read_text
+from torchDVC.config.values import Reader, Unexpected
 from torchDVC.util.errors import nearest
-from torchDVC.util.report import Report, Where
-from torchDVC.util.values import Reader, Unexpected
 
 DEEPEST = 20
 MOST_DIGITS = 50

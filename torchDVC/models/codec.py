@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchDVC.coding_structure import CodedFrame
-from torchDVC.modules.entropy.priors import FactorizedPrior
-from torchDVC.modules.entropy.streams import Stream, TrainingStream
+from torchDVC.config import ModelConfig, Modes
+from torchDVC.config.registry import load_class
+from torchDVC.entropy.priors import FactorizedPrior
+from torchDVC.entropy.streams import Stream, TrainingStream
 from torchDVC.modules.frame_state import FrameState
-from torchDVC.util.configuration import ModelConfig, Modes
 from torchDVC.util.errors import ConfigError, first_line
-from torchDVC.util.registry import load_class
 
 STRIDE = 64
 """Pictures are padded to multiples of this inside the codec."""

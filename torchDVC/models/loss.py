@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from torchDVC.coding_structure import CodedFrame
+from torchDVC.config import LossExpression, Stage
+from torchDVC.entropy.streams import Stream, TrainingStream
 from torchDVC.models.codec import Codec, CodedPicture, mode_of
-from torchDVC.modules.entropy.streams import Stream, TrainingStream
-from torchDVC.util.configuration import LossExpression, Stage
-from torchDVC.util.metrics import ms_ssim
+from torchDVC.results.metrics import ms_ssim
 
 Distortion = Callable[[Tensor, Tensor], Tensor]
 

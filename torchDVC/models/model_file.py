@@ -1,7 +1,7 @@
 """Model files: everything a decoder needs, in one safetensors file that never executes anything.
 
 A model file holds the module table with all arguments, the mode strings, the weights, and the integers that decide
-symbols (`torchDVC.modules.entropy.exact`), worked out once at export. Its hash is over all of these, so a stream names
+symbols (`torchDVC.entropy.exact`), worked out once at export. Its hash is over all of these, so a stream names
 the model that its pictures come from and not only one that reads its symbols.
 """
 
@@ -20,16 +20,16 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from torchDVC.config import ModelConfig, ModuleSpec, Process
+from torchDVC.config.annotations import MismatchError, fit
+from torchDVC.config.modes import check_mode
+from torchDVC.config.problems import Report
+from torchDVC.config.records import MODES, Modes
+from torchDVC.config.registry import ModuleType, load_class, scan
+from torchDVC.entropy.exact import ExactModule
+from torchDVC.models import checkpoints
 from torchDVC.models.codec import Codec
-from torchDVC.modules.entropy.exact import ExactModule
-from torchDVC.util import checkpoints
-from torchDVC.util.configuration import ModelConfig, ModuleSpec, Process
-from torchDVC.util.configuration.annotations import MismatchError, fit
-from torchDVC.util.configuration.modes import check_mode
-from torchDVC.util.configuration.records import MODES, Modes
 from torchDVC.util.errors import CheckpointError, nearest
-from torchDVC.util.registry import ModuleType, load_class, scan
-from torchDVC.util.report import Report
 
 FORMAT = 1
 SHOWN_DIGITS = 12

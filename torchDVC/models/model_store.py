@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from torchDVC.models.checkpoints import SUFFIX
 from torchDVC.models.model_file import SHOWN_DIGITS, Model, is_intact, load_model, save_model, stored_hash
-from torchDVC.util.checkpoints import SUFFIX
 from torchDVC.util.errors import CheckpointError, nearest
 
 MODELS_VARIABLE = "TORCHDVC_MODELS"

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.config import Modes
+from torchDVC.entropy.streams import Stream
 from torchDVC.models.codec import Codec, CodedPicture, Reference, mode_of
-from torchDVC.modules.entropy.streams import Stream
-from torchDVC.util.configuration import Modes
 from torchDVC.util.errors import BitstreamError
 
 Item = TypeVar("Item")

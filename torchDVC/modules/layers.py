@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchDVC.modules.lower_bound import lower_bound
+from torchDVC.entropy.lower_bound import lower_bound
 
 Border = Literal["zeros", "reflect", "replicate", "circular"]
 """PyTorch's padding modes."""

@@ -115,7 +115,7 @@ def start_as_wavelets(
 
     Returns:
         The standard deviation to expect of each channel of the latent, for what the weights of the entropy model start
-        at; see `torchDVC.modules.hyperprior.Hyperprior`.
+        at; see `torchDVC.modules.latent.hyperprior.Hyperprior`.
     """
     down = [layer for layer in analyse if isinstance(layer, nn.Conv2d)]
     up = [layer for layer in reversed(synthesise) if isinstance(layer, nn.ConvTranspose2d)]

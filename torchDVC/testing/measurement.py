@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torchDVC.analysis.results import FrameRow
 from torchDVC.dataset.frame import Frame
 from torchDVC.models.codec import CodedPicture
 from torchDVC.models.sequence import to_rgb
+from torchDVC.results.metrics import picture_metrics, plane_psnr
+from torchDVC.results.rows import FrameRow
 from torchDVC.testing.pictures import write_pictures
-from torchDVC.util.metrics import picture_metrics, plane_psnr
 
 
 @dataclass

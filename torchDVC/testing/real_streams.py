@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from torchDVC.coding.streams import header_of, read_frames, write_frames
+from torchDVC.bitstream.container import ContainerReader, write_container
+from torchDVC.bitstream.streams import header_of, read_frames, write_frames
 from torchDVC.coding_structure import CodingStructure
+from torchDVC.config import Process
 from torchDVC.dataset.frame import VideoInfo
+from torchDVC.models.checkpoints import SUFFIX
 from torchDVC.models.codec import Codec, CodedPicture
 from torchDVC.models.model_file import SHOWN_DIGITS, fixed, load_model, save_model
 from torchDVC.testing.measurement import Stopwatch
-from torchDVC.util.checkpoints import SUFFIX
-from torchDVC.util.configuration import Process
-from torchDVC.util.container import ContainerReader, write_container
 from torchDVC.util.errors import BitstreamError
 
 

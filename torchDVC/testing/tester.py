@@ -13,8 +13,18 @@ from typing import Any
 
 from torch import Tensor
 
-from torchDVC.analysis import complexity
-from torchDVC.analysis.results import (
+from torchDVC.coding_structure import CodingStructure
+from torchDVC.config import ModelConfig, Process, TestConfig
+from torchDVC.config.command_line import TestOptions
+from torchDVC.dataset.frame import Frame, VideoReader
+from torchDVC.dataset.testing import TestSequence, test_sequences
+from torchDVC.entropy.streams import EstimatingStream
+from torchDVC.models import checkpoints
+from torchDVC.models.codec import CodedPicture, mode_of
+from torchDVC.models.model_file import content_hash
+from torchDVC.models.sequence import code_sequence, to_tensor
+from torchDVC.results import complexity
+from torchDVC.results.rows import (
     POINT,
     FrameRow,
     RDRow,
@@ -24,25 +34,15 @@ from torchDVC.analysis.results import (
     read_rows,
     write_rows,
 )
-from torchDVC.analysis.tables import text_table
-from torchDVC.coding_structure import CodingStructure
-from torchDVC.dataset.frame import Frame, VideoReader
-from torchDVC.dataset.testing import TestSequence, test_sequences
-from torchDVC.models.codec import CodedPicture, mode_of
-from torchDVC.models.model_file import content_hash
-from torchDVC.models.sequence import code_sequence, to_tensor
-from torchDVC.modules.entropy.streams import EstimatingStream
+from torchDVC.results.run_folder import RunFolder
+from torchDVC.results.tables import text_table
 from torchDVC.runner import Runner, checkpoint_file
 from torchDVC.testing.measurement import Measurement, Stopwatch
 from torchDVC.testing.pictures import chosen_frames
 from torchDVC.testing.real_streams import RealCoder, RealStream
-from torchDVC.util import checkpoints
-from torchDVC.util.command_line import TestOptions
-from torchDVC.util.configuration import ModelConfig, Process, TestConfig
 from torchDVC.util.device import autocast
 from torchDVC.util.errors import ConfigError
 from torchDVC.util.progress import Progress
-from torchDVC.util.run_folder import RunFolder
 
 _log = logging.getLogger(__name__)
 

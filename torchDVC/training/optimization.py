@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torchDVC.config import Stage, TrainConfig
+from torchDVC.models import checkpoints
 from torchDVC.models.codec import Codec
-from torchDVC.util import checkpoints
-from torchDVC.util.configuration import Stage, TrainConfig
 from torchDVC.util.errors import NonFiniteError
 
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 
+from torchDVC.config import Stage
+from torchDVC.config.command_line import TrainOptions
 from torchDVC.dataset.sources import cut_list
 from torchDVC.dataset.testing import TestSequence
 from torchDVC.dataset.training import listed_clips
 from torchDVC.models.codec import Codec
 from torchDVC.training.validation import frames_read, validation_sequences
-from torchDVC.util.command_line import TrainOptions
-from torchDVC.util.configuration import Stage
 from torchDVC.util.errors import ConfigError, DataError
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from torchDVC.config import ModelConfig, Stage, TrainConfig
+from torchDVC.config.command_line import TrainOptions
+from torchDVC.config.train_cfg import LR_PREFIX, STAGE_KEYS
 from torchDVC.dataset.training import data_identity
-from torchDVC.util.command_line import TrainOptions
-from torchDVC.util.configuration import ModelConfig, Stage, TrainConfig
-from torchDVC.util.configuration.train_cfg import LR_PREFIX, STAGE_KEYS
 from torchDVC.util.errors import CheckpointError
 
 STAGES = "stages of the train cfg"

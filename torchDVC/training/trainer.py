@@ -17,10 +17,15 @@ import torch
 from torch import Tensor
 
 from torchDVC.coding_structure import training_frames
+from torchDVC.config import MODES, ModelConfig, Modes, Stage, TrainConfig
+from torchDVC.config.command_line import TrainOptions
 from torchDVC.dataset.training import TrainingClips, training_loader, training_set
+from torchDVC.models import checkpoints
 from torchDVC.models.loss import StageLoss, ms_ssim_loss, squared_error
+from torchDVC.results.run_folder import RunFolder, set_aside
 from torchDVC.runner import Runner, checkpoint_file
 from torchDVC.training.averages import Averages
+from torchDVC.training.logging import MetricsLogger
 from torchDVC.training.optimization import (
     AUX,
     Updater,
@@ -32,16 +37,11 @@ from torchDVC.training.optimization import (
 from torchDVC.training.plan import check_plan
 from torchDVC.training.position import Position, check_conditions, check_data, conditions
 from torchDVC.training.validation import Validation
-from torchDVC.util import checkpoints
-from torchDVC.util.command_line import TrainOptions
-from torchDVC.util.configuration import MODES, ModelConfig, Modes, Stage, TrainConfig
 from torchDVC.util.device import autocast
 from torchDVC.util.errors import CheckpointError, ConfigError
 from torchDVC.util.files import atomic_path
 from torchDVC.util.interrupts import Interrupts
-from torchDVC.util.logging import MetricsLogger
 from torchDVC.util.progress import Progress
-from torchDVC.util.run_folder import RunFolder, set_aside
 
 _log = logging.getLogger(__name__)
 

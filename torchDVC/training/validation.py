@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from torchDVC.coding_structure import CodedFrame, training_frames
+from torchDVC.config import Stage
+from torchDVC.config.command_line import TrainOptions
 from torchDVC.dataset.testing import TestSequence, test_sequences
+from torchDVC.entropy.streams import EstimatingStream
 from torchDVC.models.codec import Codec, evaluating
 from torchDVC.models.sequence import to_tensor
-from torchDVC.modules.entropy.streams import EstimatingStream
 from torchDVC.training.averages import Averages
-from torchDVC.util.command_line import TrainOptions
-from torchDVC.util.configuration import Stage
 from torchDVC.util.progress import Progress
 
 DEFAULT_SET = "procedural"

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchDVC.modules.entropy.streams import Stream
+from torchDVC.config.registry import codec_module
+from torchDVC.entropy.streams import Stream
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.layers import fold, unfold
-from torchDVC.util.registry import codec_module
 
 
 @codec_module(reads="refs flow_hat aligned_refs", writes="mc", from_zero="blocks")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from torchDVC.config.registry import codec_module
+from torchDVC.dataset.bpg import decode_bpg, encode_bpg
 from torchDVC.modules.intra.conventional import ConventionalIntra
-from torchDVC.util.bpg import decode_bpg, encode_bpg
 from torchDVC.util.errors import BitstreamError, DataError
-from torchDVC.util.registry import codec_module
 
 
 @codec_module(encoder_reads="frame", writes="recon", codes=True, from_zero="qp")

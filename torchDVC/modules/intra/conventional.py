@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torchDVC.modules.entropy.streams import Stream
-from torchDVC.modules.entropy.tables import Tables
+from torchDVC.entropy.streams import Stream
+from torchDVC.entropy.tables import Tables
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.util.errors import BitstreamError
 

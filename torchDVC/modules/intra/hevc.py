@@ -11,13 +11,13 @@ from typing import Any
 import av
 import numpy as np
 
-from torchDVC.analysis.coded_files import write_av
-from torchDVC.analysis.encoders import ENCODERS
+from torchDVC.anchors.coded_files import write_av
+from torchDVC.anchors.encoders import ENCODERS
 from torchDVC.coding_structure import CodingStructure
+from torchDVC.config.registry import codec_module
 from torchDVC.dataset.frame import Frame, VideoInfo, split_planes
 from torchDVC.modules.intra.conventional import ConventionalIntra
 from torchDVC.util.errors import BitstreamError
-from torchDVC.util.registry import codec_module
 
 
 @codec_module(encoder_reads="frame", writes="recon", codes=True, from_zero="qp")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from torchDVC.modules.entropy.streams import Stream
+from torchDVC.config.registry import codec_module
+from torchDVC.entropy.streams import Stream
 from torchDVC.modules.frame_state import FrameState
-from torchDVC.modules.hyperprior import Hyperprior
+from torchDVC.modules.latent.hyperprior import Hyperprior
 from torchDVC.modules.transforms import PICTURE, PICTURE_GAIN, wavelet_transforms
-from torchDVC.util.registry import codec_module
 
 
 @codec_module(encoder_reads="frame", writes="recon", codes=True)

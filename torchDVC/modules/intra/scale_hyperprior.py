@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torchDVC.modules.entropy.exact import ExactModule, Integers, expect
-from torchDVC.modules.entropy.fixed_point import FRACTION_BITS, FixedPoint
-from torchDVC.modules.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
-from torchDVC.modules.entropy.streams import Stream
-from torchDVC.modules.entropy.tables import BETWEEN_SCALES, GAUSSIAN_SCALES
+from torchDVC.config.registry import codec_module
+from torchDVC.entropy.exact import ExactModule, Integers, expect
+from torchDVC.entropy.fixed_point import FRACTION_BITS, FixedPoint
+from torchDVC.entropy.lower_bound import lower_bound
+from torchDVC.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
+from torchDVC.entropy.streams import Stream
+from torchDVC.entropy.tables import BETWEEN_SCALES, GAUSSIAN_SCALES
 from torchDVC.modules.frame_state import FrameState
-from torchDVC.modules.hyperprior import STRIDE
+from torchDVC.modules.latent.hyperprior import STRIDE
 from torchDVC.modules.layers import conv, deconv
-from torchDVC.modules.lower_bound import lower_bound
 from torchDVC.modules.transforms import PICTURE, PICTURE_GAIN, wavelet_transforms
 from torchDVC.util.errors import CheckpointError
-from torchDVC.util.registry import codec_module
 
 
 @codec_module(encoder_reads="frame", writes="recon", codes=True)
@@ -30,7 +30,7 @@ class ScaleHyperpriorIntra(nn.Module):
 
     The networks are those of compressai's ``ScaleHyperprior``, so that the weights of its ``bmshj2018-hyperprior``
     load. The hyper-synthesis keeps their precision and runs in exact fixed-point arithmetic
-    (`torchDVC.modules.entropy.fixed_point`), so that every machine codes with the same tables.
+    (`torchDVC.entropy.fixed_point`), so that every machine codes with the same tables.
 
     Args:
         width: channels of the transforms and of the hyper-latent (``N``; 128 in the zoo's qualities 1 to 5, else 192).

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from torchDVC.modules.entropy.streams import Stream
-from torchDVC.modules.factorized_latent import FactorizedLatent
+from torchDVC.config.registry import codec_module
+from torchDVC.entropy.streams import Stream
 from torchDVC.modules.frame_state import FrameState
-from torchDVC.modules.hyperprior import Hyperprior
+from torchDVC.modules.latent.factorized import FactorizedLatent
+from torchDVC.modules.latent.hyperprior import Hyperprior
 from torchDVC.modules.layers import fold, unfold, warp
 from torchDVC.modules.transforms import FLOW, wavelet_transforms
-from torchDVC.util.registry import codec_module
 
 
 @codec_module(reads="refs", encoder_reads="flow", writes="flow_hat aligned_refs warped", codes=True)

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchDVC.modules.entropy.streams import Stream
+from torchDVC.config.registry import codec_module
+from torchDVC.entropy.streams import Stream
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.layers import fold, unfold, warp
 from torchDVC.modules.motion.spynet import enlarge
-from torchDVC.util.registry import codec_module
 
 SLOPE = 0.1
 """Of the leaky ReLUs, as in the paper."""

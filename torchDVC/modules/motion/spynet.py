@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchDVC.modules.entropy.streams import Stream
+from torchDVC.config.registry import codec_module
+from torchDVC.entropy.streams import Stream
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.layers import conv, fold, unfold, warp
-from torchDVC.util.registry import codec_module
 
 MOST_FINEST = 6
 """At 1/2^6 of its size a picture, whose sides are multiples of 64, has still a pixel."""

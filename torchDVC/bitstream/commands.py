@@ -1,0 +1,155 @@
+"""What ``codec.py`` does: each command from its options to files and lines."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from torchDVC.bitstream.container import ContainerReader, write_container
+from torchDVC.bitstream.container_format import Header
+from torchDVC.bitstream.export import export_model
+from torchDVC.bitstream.inspection import Inspection
+from torchDVC.bitstream.options import DecodeOptions, EncodeOptions, ExportOptions, InfoOptions, Options
+from torchDVC.bitstream.playback import Playback
+from torchDVC.bitstream.streams import header_of, read_frames, write_frames
+from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.dataset.video import VideoInfo, VideoWriter, open_video, open_writer
+from torchDVC.models import model_store
+from torchDVC.models.codec import CodedPicture
+from torchDVC.models.model_file import Model, save_model
+from torchDVC.models.sequence import in_display_order, to_rgb, to_tensor
+from torchDVC.util.device import choose_device
+from torchDVC.util.errors import BitstreamError, CheckpointError, DataError
+from torchDVC.util.progress import Progress
+
+_log = logging.getLogger(__name__)
+
+
+def run(options: Options) -> None:
+    """Run a command."""
+    if isinstance(options, ExportOptions):
+        export(options)
+    elif isinstance(options, EncodeOptions):
+        encode(options)
+    elif isinstance(options, DecodeOptions):
+        decode(options)
+    else:
+        info(options)
+
+
+def export(options: ExportOptions) -> None:
+    """Write a model file, and keep the model where decoders find it."""
+    model = export_model(options)
+    save_model(options.out, model)
+    model_store.keep(model)
+    print(f"{options.out}: model {model}")
+
+
+def encode(options: EncodeOptions) -> None:
+    """Encode a clip."""
+    reader = open_video(
+        options.input, size=options.size, frames=options.frames, matrix=options.matrix, value_range=options.range,
+        fps=options.fps,
+    )  # fmt: skip
+    device = choose_device(options.device)
+    model = export_model(options) if options.model is None else model_store.open_model(options.model)
+    quality = (model.codec.levels - 1) // 2 if options.quality is None else options.quality
+    header = header_of(model, reader.info, CodingStructure(options.intra_period, options.gop_size), quality)
+    model_store.keep(model)
+    model.codec.to(device)
+    with write_container(options.output, header) as writer:
+        frames = 0
+        with Progress(reader.info.frames, options.input.name, unit="frame") as bar:
+            pace = _Pace()
+            for _ in write_frames(model, writer, (to_tensor(frame.rgb, device) for frame in reader)):
+                frames += 1
+                bar.update(rate=_rate(writer.size, header, frames), pace=pace.of(frames))
+        if not frames:
+            raise DataError(f"{options.input}: no frames to encode")
+    size = options.output.stat().st_size
+    print(f"{options.output}: {frames} frames, {size} bytes, {_rate(size, header, frames)}, model {model}")
+
+
+def decode(options: DecodeOptions) -> None:
+    """Decode a stream into a clip."""
+    device = choose_device(options.device)
+    with ContainerReader(options.input) as reader:
+        header = reader.header
+        model = _model_of(header, options.model)
+        model.codec.to(device)
+        info = VideoInfo(
+            header.width, header.height, header.frames, header.fps, header.matrix, header.range, str(options.input)
+        )
+        with open_writer(options.output, info) as writer:
+            with Progress(header.frames, options.input.name, unit="frame") as bar:
+                playback = play(model, reader, writer, bar, options.conceal)
+            if not writer.written:
+                raise BitstreamError(f"no frame can be decoded: {playback.damage or f'{options.input}: it is empty'}")
+    for remark in playback.remarks():
+        _log.warning("%s", remark)
+    print(f"{options.output}: {writer.written} frames, model {model}")
+
+
+def info(options: InfoOptions) -> None:
+    """Print what a stream holds; the bits of modules only where the model is at hand."""
+    with ContainerReader(options.input) as reader:
+        inspection = Inspection(reader)
+        print(inspection.header())
+        try:
+            model = _model_of(reader.header, options.model)
+        except CheckpointError as error:
+            if options.model is not None:
+                raise
+            print(f"bits of modules are not shown: {error}")
+            lines = inspection.packets()
+        else:
+            model.codec.to(choose_device(options.device))
+            print(f"model         {model}, {model.codec.levels} quality levels")
+            lines = inspection.frames(model)
+        for line in lines:
+            print(line)
+
+
+def _model_of(header: Header, given: str | None) -> Model:
+    """The model given, else the one that a stream names."""
+    return model_store.find(header.model.hex()) if given is None else model_store.open_model(given)
+
+
+def play(model: Model, reader: ContainerReader, writer: VideoWriter, bar: Progress, conceal: bool = False) -> Playback:
+    """Decode a stream to a writer; what is lost and replaced."""
+    playback = Playback(writer, reader.header)
+    pictures = read_frames(model, reader, playback.note if conceal else None)
+    for index, rgb in in_display_order(_decoded(pictures, reader, bar)):
+        if index > playback.due and not conceal:  # the last GOP of an unfinished stream
+            break
+        playback.show(index, rgb)
+    playback.end()
+    return playback
+
+
+def _decoded(
+    pictures: Iterable[CodedPicture], reader: ContainerReader, bar: Progress
+) -> Iterator[tuple[CodedFrame, np.ndarray]]:
+    """The pixels of pictures, with the progress of decoding them."""
+    pace = _Pace()
+    for count, picture in enumerate(pictures, 1):
+        yield picture.frame, to_rgb(picture.state["recon"])
+        bar.update(rate=_rate(reader.taken, reader.header, count), pace=pace.of(count))
+
+
+class _Pace:
+    """Frames a second since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def of(self, frames: int) -> str:
+        """What is shown after so many frames."""
+        return f"{frames / (time.perf_counter() - self._start):.2f} frames/s"
+
+
+def _rate(size: int, header: Header, frames: int) -> str:
+    return f"{8 * size / (header.width * header.height * frames):.4f} bpp"

@@ -1,0 +1,342 @@
+"""The container of a coded video (``.lcp``): a header, a packet for each frame, an index of I frames.
+
+``docs/bitstream.md`` gives it byte by byte. Packets are written as they come and read one at a time, so memory does not
+grow with the length of a video; nothing is read before its length was checked. What a file says is not trusted: all
+damage ends in a `BitstreamError` that names the file and the packet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from torchDVC.bitstream.container_format import (
+    FOOTER,
+    HEADER_BYTES,
+    INDEX,
+    MARKER,
+    MARKER_MASK,
+    MAX_FRAMES,
+    QUALITY_FLAG,
+    SYNC,
+    TYPE_MASK,
+    TYPES,
+    CutOff,
+    Header,
+    Input,
+    Position,
+    checksum,
+    varint,
+)
+from torchDVC.coding_structure import CodedFrame
+from torchDVC.util.errors import BitstreamError
+from torchDVC.util.files import atomic_path
+
+FOOTER_BYTES = 4 + len(FOOTER)
+SEARCH_BYTES = 1 << 16
+SEARCH_EFFORT = 16
+"""Looking for an intact packet after damage gives up after reading this many times the size of the file."""
+ENTRY_BYTES = 16
+"""Upper bound on the size of an entry of the index."""
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A coded frame as read from a file; ``size`` is what it takes there in bytes, its own header included."""
+
+    coding_index: int
+    frame: CodedFrame
+    quality: int
+    payload: bytes
+    size: int
+
+
+@dataclass(frozen=True)
+class IntraEntry:
+    """An I packet, where reading can start: its number, its frame's display index, its place in the file."""
+
+    coding_index: int
+    display_index: int
+    offset: int
+
+
+@contextlib.contextmanager
+def write_container(path: str | os.PathLike[str], header: Header) -> Iterator[ContainerWriter]:
+    """A writer to a file, which takes its name when it is complete and is removed on an error.
+
+    A process that is killed leaves a hidden ``.<name>.<pid>.partial.lcp``, which reads up to its last whole packet.
+    """
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        writer = ContainerWriter(file, header)
+        yield writer
+        writer.finish()
+
+
+class ContainerWriter:
+    """Writes packets to a seekable file as they come; `finish` adds the index and the number of frames.
+
+    Raises ValueError if a value of the header is out of range. ``header.frames`` is ignored.
+    """
+
+    def __init__(self, file: BinaryIO, header: Header) -> None:
+        self.header = replace(header, frames=None)
+        self.size = 0
+        self._file = file
+        self._position = Position(header.gop_size)
+        self._intra: list[IntraEntry] = []
+        self._put(self.header.to_bytes())
+
+    def write(self, frame: CodedFrame, payload: bytes, quality: int | None = None) -> int:
+        """Append a frame, in coding order; returns the bytes that it takes in the file.
+
+        quality: its quality index, 0 to 255; by default the header's.
+        Raises ValueError if the frame is not one that can follow, BitstreamError if the model coded it in more bytes
+        than a reader accepts.
+        """
+        advance = frame.index - self._position.anchor
+        expected, after = self._position.take(frame.type, advance)
+        if frame != expected:
+            raise ValueError(f"frame {frame} where {expected} should be")
+        if len(payload) > self.header.max_payload:
+            limit = self.header.max_payload
+            raise BitstreamError(f"frame {frame} takes {len(payload)} bytes; the format allows at most {limit}")
+        quality = self.header.quality if quality is None else quality
+        own_quality = b"" if quality == self.header.quality else bytes([quality])
+        fields = bytes([MARKER | bool(own_quality) * QUALITY_FLAG | TYPES.index(frame.type)])
+        if frame.type == "I":
+            self._intra.append(IntraEntry(self._position.coding_index, frame.index, self.size))
+            fields += SYNC + varint(self._position.coding_index) + varint(frame.index)
+        fields += own_quality
+        if frame.type != "B" and self.header.gop_size > 1:
+            fields += bytes([advance])
+        size = self._put_packet(fields, payload)
+        self._position = after
+        return size
+
+    def finish(self) -> None:
+        """Write the index and the number of frames; raises ValueError if there are none, or the last GOP lacks some."""
+        if self._position.pending or not self._intra:
+            raise ValueError(f"a stream that lacks {self._position.pending[0] if self._intra else 'all frames'}")
+        entries = b""
+        last = IntraEntry(0, 0, 0)
+        for entry in self._intra:
+            entries += varint(entry.coding_index - last.coding_index)
+            entries += varint(entry.display_index - last.display_index) + varint(entry.offset - last.offset)
+            last = entry
+        size = self._put_packet(bytes([MARKER | INDEX]), entries)
+        self._put(size.to_bytes(4, "big") + FOOTER)
+        self._file.seek(0)
+        self._file.write(replace(self.header, frames=self._position.coding_index).to_bytes())
+
+    def _put_packet(self, fields: bytes, payload: bytes) -> int:
+        fields += varint(len(payload))
+        crc = zlib.crc32(payload, zlib.crc32(fields))
+        return self._put(fields + payload + checksum(crc, self._position.coding_index))
+
+    def _put(self, data: bytes) -> int:
+        """Write and hand over to the system at once, so that a killed process leaves whole packets."""
+        self._file.write(data)
+        self._file.flush()
+        self.size += len(data)
+        return len(data)
+
+
+class ContainerReader:
+    """Reads a file packet by packet; a context manager that closes it.
+
+    path: the file. ``header`` is what it says about itself; ``header.frames`` is None if its encoder was interrupted.
+    ``size`` is its bytes, ``taken`` those of the header and of the packets that `packets` gave so far.
+    Raises BitstreamError if it is not an intact header of a version that this program reads.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._file: BinaryIO = open(path, "rb")  # noqa: SIM115 (closed by `close`)
+        try:
+            self.header = Header.from_bytes(self._file.read(HEADER_BYTES))
+        except ValueError as error:
+            self._file.close()
+            raise BitstreamError(f"{self.path}: {error}") from error
+        self.size = os.fstat(self._file.fileno()).st_size
+        self.taken = HEADER_BYTES
+
+    def __enter__(self) -> ContainerReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def packets(
+        self, start: IntraEntry | None = None, conceal: Callable[[BitstreamError], None] | None = None
+    ) -> Iterator[Packet]:
+        """The packets in coding order, from the first or from an entry of `intra_index`.
+
+        conceal: what to tell of damage; reading then goes on at the next intact I packet, so that coding indexes jump
+        and references may be missing. Without it, damage raises BitstreamError. In a file whose encoder was interrupted
+        the packets simply end with the last whole one.
+        """
+        offset = start.offset if start else HEADER_BYTES
+        position = None if start else Position(self.header.gop_size)
+        while True:
+            try:
+                packet, position = self._read(offset, position)
+            except BitstreamError as error:
+                interrupted = isinstance(error, CutOff) and self.header.frames is None
+                if conceal is None and not interrupted:
+                    raise
+                found = self._find_intra(offset + 1, position) if conceal else None
+                if conceal and (found or not interrupted):
+                    conceal(error)
+                if found is None:
+                    return
+                packet, position, offset = found
+            if packet is None:
+                return
+            offset += packet.size
+            self.taken += packet.size
+            yield packet
+
+    def intra_index(self) -> tuple[IntraEntry, ...]:
+        """All I packets, as the index at the end of the file has them; raises BitstreamError if it is damaged.
+
+        A file without an index (its encoder was interrupted) is read through for them.
+        """
+        if self.header.frames is None:
+            return tuple(self._walk())
+        self._file.seek(max(0, self.size - FOOTER_BYTES))
+        footer = self._file.read(FOOTER_BYTES)
+        offset = self.size - FOOTER_BYTES - int.from_bytes(footer[:4], "big")
+        if footer[4:] != FOOTER or offset < HEADER_BYTES:
+            raise BitstreamError(f"{self.path}: index: missing or cut off")
+        self._file.seek(offset)
+        source = Input(self._file, self.size - offset, f"{self.path}: index")
+        if source.byte() != MARKER | INDEX:
+            raise source.error("damaged (not where the end of the file says)")
+        return self._read_index(source, self.header.frames)
+
+    def _walk(self) -> Iterator[IntraEntry]:
+        offset = HEADER_BYTES
+        for packet in self.packets():
+            if packet.frame.type == "I":
+                yield IntraEntry(packet.coding_index, packet.frame.index, offset)
+            offset += packet.size
+
+    def _read(self, offset: int, position: Position | None) -> tuple[Packet | None, Position]:
+        """The packet at a place in the file, None at the end of packets, and the position after it.
+
+        position: where the packet stands in coding order; None if that is not known, then it must be an I packet.
+        """
+        self._file.seek(offset)
+        name = f"packet {position.coding_index}" if position else f"packet at byte {offset}"
+        source = Input(self._file, self.size - offset, f"{self.path}: {name}")
+        flags = source.byte()
+        if flags & MARKER_MASK != MARKER:
+            raise source.error("damaged (no packet begins here)")
+        if flags & TYPE_MASK == INDEX:
+            return self._read_end(source, position)
+        kind = TYPES[flags & TYPE_MASK]
+        stated = self._read_sync(source) if kind == "I" else None
+        quality = source.byte() if flags & QUALITY_FLAG else self.header.quality
+        advance = source.byte() if kind != "B" and self.header.gop_size > 1 else 1
+        position = self._placed(source, position, stated, advance)
+        return self._read_payload(source, quality, position, kind, advance)
+
+    def _read_sync(self, source: Input) -> tuple[int, int]:
+        """An I packet's own coding index and display index."""
+        if source.take(len(SYNC)) != SYNC:
+            raise source.error("damaged (an I packet without its mark)")
+        return source.varint("coding index", MAX_FRAMES), source.varint("display index", MAX_FRAMES)
+
+    def _placed(
+        self, source: Input, position: Position | None, stated: tuple[int, int] | None, advance: int
+    ) -> Position:
+        """The packet's position: the expected one, which an I packet must agree with, or an I packet's own."""
+        if stated is None:
+            if position is None:
+                raise source.error("not an I packet")
+            return position
+        own = Position(self.header.gop_size, stated[0], stated[1] - advance)
+        expected = position or replace(own, anchor=own.coding_index - 1)
+        if (own.coding_index, own.anchor) != (expected.coding_index, expected.anchor):
+            raise source.error(f"out of place (it holds frame {stated[1]} as packet {stated[0]})")
+        return expected
+
+    def _read_payload(
+        self, source: Input, quality: int, position: Position, kind: str, advance: int
+    ) -> tuple[Packet, Position]:
+        """The rest of a frame's packet."""
+        number = position.coding_index
+        try:
+            frame, after = position.take(kind, advance)
+        except ValueError as error:
+            raise source.error(error) from error
+        if self.header.frames is not None and max(number, frame.index) >= self.header.frames:
+            raise source.error(f"the header names {self.header.frames} frames only")
+        payload = source.take(source.varint("payload length", self.header.max_payload))
+        source.check(number)
+        return Packet(number, frame, quality, payload, source.taken), after
+
+    def _read_end(self, source: Input, position: Position | None) -> tuple[None, Position]:
+        """The index and all that follows it."""
+        if position is None or position.pending:
+            raise source.error("the packets end within a GOP")
+        if self.header.frames not in (None, position.coding_index):
+            raise source.error(f"the packets end here; the header names {self.header.frames} frames")
+        self._read_index(source, position.coding_index)
+        footer = source.taken.to_bytes(4, "big") + FOOTER
+        if source.take(FOOTER_BYTES) != footer:
+            raise source.error("damaged (wrong footer)")
+        if source.left:
+            raise source.error(f"{source.left} bytes follow the end")
+        return None, position
+
+    def _read_index(self, source: Input, frames: int) -> tuple[IntraEntry, ...]:
+        """The entries of the index packet, of a file of so many frames; its first byte has been read."""
+        data = source.take(source.varint("index length", ENTRY_BYTES * frames))
+        source.check(frames)
+        entries, last = Input(io.BytesIO(data), len(data), f"{self.path}: index"), IntraEntry(0, 0, 0)
+        found = []
+        while entries.left:
+            last = IntraEntry(
+                last.coding_index + entries.varint("coding index", frames),
+                last.display_index + entries.varint("display index", MAX_FRAMES),
+                last.offset + entries.varint("offset", self.size),
+            )
+            found.append(last)
+        return tuple(found)
+
+    def _find_intra(self, offset: int, position: Position | None) -> tuple[Packet, Position, int] | None:
+        """The next intact I packet from a place on that may follow a position: it, the position after it, its place."""
+        effort = SEARCH_EFFORT * self.size
+        for mark in self._marks(offset + 1):
+            with contextlib.suppress(BitstreamError):  # not a packet, or a damaged one: look on
+                packet, after = self._read(mark - 1, None)
+                if packet and (position is None or position.precedes(packet.coding_index)):
+                    return packet, after, mark - 1
+            effort -= self._file.tell() - mark
+            if effort < 0:
+                break
+        return None
+
+    def _marks(self, offset: int) -> Iterator[int]:
+        """Places of the mark of I packets."""
+        while True:
+            self._file.seek(offset)
+            chunk = self._file.read(SEARCH_BYTES)
+            at = chunk.find(SYNC)
+            while at >= 0:
+                yield offset + at
+                at = chunk.find(SYNC, at + 1)
+            if len(chunk) < SEARCH_BYTES:
+                return
+            offset += len(chunk) - len(SYNC) + 1

@@ -1,0 +1,47 @@
+"""From a model csv and trained weights to a model that codes real streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torchDVC.bitstream.options import SourceOptions
+from torchDVC.config import Process, TestConfig, load_run
+from torchDVC.models import checkpoints
+from torchDVC.models.codec import Codec
+from torchDVC.models.model_file import Model, fixed
+from torchDVC.runner import build_codec, model_weights
+from torchDVC.util.errors import ConfigError, nearest
+
+
+def export_model(options: SourceOptions) -> Model:
+    """The model of a csv, with the weights of a checkpoint and the modes of a test cfg, fixed to integers.
+
+    Raises `ConfigError` for problems of the files, and where there are no trained weights; `CheckpointError` for
+    weights that are damaged or of another model.
+    """
+    assert options.model_config is not None
+    run_config = options.run_config or f"{Path(options.model_config).stem}.cfg"
+    config, tests = load_run(options.model_config, run_config, "test")
+    process = _process(tests, options.process)
+    codec = build_codec(config)
+    if options.checkpoint is not None:
+        checkpoints.load_weights(codec, model_weights(options.checkpoint), str(options.checkpoint))
+    else:
+        _check_weights(codec)
+    return fixed(codec, process)
+
+
+def _process(tests: TestConfig, name: str | None) -> Process:
+    """The process of a test cfg that has a name, else the first."""
+    by_name = {process.name: process for process in tests.processes}
+    if name is not None and name not in by_name:
+        raise ConfigError([f"--process '{name}'; {tests.path.name} has none of that name{nearest(name, by_name)}"])
+    return tests.processes[0] if name is None else by_name[name]
+
+
+def _check_weights(codec: Codec) -> None:
+    """Raises `ConfigError` where a module has weights to learn and its csv line names none that were."""
+    modules = [spec for spec in codec.config.modules if spec.weights is None]
+    untrained = [str(spec) for spec in modules if any(True for _ in codec.get_submodule(spec.name).parameters())]
+    if untrained:
+        raise ConfigError([f"--checkpoint is missing; expected trained weights for {', '.join(untrained)}"])

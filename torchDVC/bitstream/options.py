@@ -1,0 +1,205 @@
+"""The command lines of ``codec.py``, one a command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from torchDVC.config.command_line import RunOptions
+from torchDVC.config.flags import argument, flag, parse_flags, same_flag, switch_flag
+from torchDVC.config.values import Unexpected, choice, whole, words
+from torchDVC.util.files import in_the_way
+
+_FILES = "files"
+_MODEL = "model"
+_VIDEO = "video"
+_GROUPS = (_FILES, _MODEL, _VIDEO, "coding structure", "machine")
+
+
+def _path(text: str) -> Path:
+    return Path(words(text)).expanduser()
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    try:
+        return whole(1, 16384)(width), whole(1, 16384)(height)
+    except Unexpected:
+        raise Unexpected("width and height in pixels, such as 1920x1080") from None
+
+
+def _fps(text: str) -> Fraction:
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if not 0 < value <= 1000:
+        raise Unexpected("frames a second, such as 25 or 30000/1001")
+    return value.limit_denominator(10**6)
+
+
+def _output_problems(shown: str, output: Path, *read: Path | str | None, suffix: str = "") -> Iterator[str]:
+    """What is wrong with what a command is to write. It must not replace the files that are ``read``."""
+    if suffix and output.suffix.lower() != suffix:
+        yield f"{shown} '{output}'; expected a name that ends with {suffix}"
+    elif output.suffix and (what := in_the_way(output)):
+        yield f"{shown} '{output}' is {what}; expected the name of a file"
+    elif not output.suffix and (output.name in ("", "..") or (output.exists() and not output.is_dir())):
+        yield f"{shown} '{output}'; expected a name with a suffix, or without one that of a folder for pictures"
+    for path in read:
+        if path is not None and output.exists() and Path(path).exists() and output.samefile(path):
+            yield f"{shown} '{output}' is {path}, which is read; expected another name"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Where an encoder's model comes from: a csv and trained weights."""
+
+    model_config: str | None = flag(
+        words, "model csv: a name under configs/model, or a path", group=_MODEL, metavar="CSV", default=None
+    )
+    checkpoint: Path | None = flag(
+        _path, "trained weights: a checkpoint or the folder of a run's", group=_MODEL, metavar="PATH", default=None
+    )
+    run_config: str | None = flag(
+        words,
+        "test cfg with the mode strings (default: the one under configs/test that is called like the model)",
+        group=_MODEL,
+        metavar="CFG",
+        default=None,
+    )
+    process: str | None = flag(
+        words, "which process of it (default: the first)", group=_MODEL, metavar="NAME", default=None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(SourceOptions):
+    """``codec.py export``."""
+
+    out: Path = flag(_path, "the model file to write", group=_FILES, metavar="FILE")
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with combinations of flags."""
+        if self.model_config is None:
+            yield "--model_config is missing; expected a model csv"
+        yield from _output_problems("--out", self.out, self.checkpoint, suffix=".safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions(SourceOptions):
+    """``codec.py encode``."""
+
+    input: Path = argument(_path, "video file, .y4m, .yuv, picture or folder of them", group=_FILES, metavar="INPUT")
+    output: Path = argument(_path, "the stream to write, .lcp", group=_FILES, metavar="OUTPUT")
+    model: str | None = flag(
+        words, "model file, or the name of a model that is kept or shipped", group=_MODEL, metavar="FILE", default=None
+    )
+    quality: int | None = flag(
+        whole(0, 255),
+        "quality level of a variable-rate model, 0 the coarsest (default: the middle one)",
+        group=_MODEL,
+        metavar="N",
+        default=None,
+    )
+    frames: int | None = flag(whole(1), "code at most so many frames", group=_VIDEO, metavar="N", default=None)
+    size: tuple[int, int] | None = flag(
+        _size, "of a .yuv whose name does not tell it", group=_VIDEO, metavar="WxH", default=None
+    )
+    fps: Fraction | None = flag(_fps, "frames a second, before the file's own", group=_VIDEO, metavar="F", default=None)
+    matrix: str | None = flag(
+        choice("bt709", "bt601"),
+        "colour matrix, before the file's own",
+        group=_VIDEO,
+        metavar="{bt709,bt601}",
+        default=None,
+    )
+    range: str | None = flag(
+        choice("limited", "full"),
+        "value range, before the file's own",
+        group=_VIDEO,
+        metavar="{limited,full}",
+        default=None,
+    )
+    intra_period: int = same_flag(RunOptions, "intra_period")
+    gop_size: int = same_flag(RunOptions, "gop_size")
+    device: str = same_flag(RunOptions, "device")
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with combinations of flags."""
+        yield from _output_problems("OUTPUT", self.output, self.input, self.model, self.checkpoint, suffix=".lcp")
+        if (self.model is None) == (self.model_config is None):
+            yield "expected either --model or --model_config (with --checkpoint)"
+        if self.gop_size > 128:
+            yield f"--gop_size {self.gop_size}; expected at most 128 in a stream"
+        if self.intra_period > 65535:
+            yield f"--intra_period {self.intra_period}; expected at most 65535 in a stream"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeOptions:
+    """``codec.py decode``."""
+
+    input: Path = argument(_path, "the stream, .lcp", group=_FILES, metavar="INPUT")
+    output: Path = argument(_path, ".y4m, .yuv, .mp4, or a folder for png (no suffix)", group=_FILES, metavar="OUTPUT")
+    model: str | None = flag(
+        words, "model file (default: found by the hash in the stream)", group=_MODEL, metavar="FILE", default=None
+    )
+    conceal: bool = switch_flag("go on after damage at the next intact I frame", group=_VIDEO)
+    device: str = same_flag(RunOptions, "device")
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with combinations of flags."""
+        yield from _output_problems("OUTPUT", self.output, self.input, self.model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoOptions:
+    """``codec.py info``."""
+
+    input: Path = argument(_path, "the stream, .lcp", group=_FILES, metavar="INPUT")
+    model: str | None = flag(
+        words, "model file, for the bits of each module", group=_MODEL, metavar="FILE", default=None
+    )
+    device: str = same_flag(RunOptions, "device")
+
+
+Options = ExportOptions | EncodeOptions | DecodeOptions | InfoOptions
+
+_COMMANDS: dict[str, tuple[type, str, str]] = {
+    "export": (
+        ExportOptions,
+        "--model_config CSV --checkpoint PATH --out FILE [flags]",
+        "Write one self-contained model file: module table, arguments, weights and integer tables.",
+    ),
+    "encode": (
+        EncodeOptions,
+        "INPUT OUTPUT --model FILE [flags]",
+        "Encode a video of any size and length. The model is kept where decoders find it.",
+    ),
+    "decode": (DecodeOptions, "INPUT OUTPUT [flags]", "Decode a stream."),
+    "info": (InfoOptions, "INPUT [flags]", "Show a stream's header, and the bits of each frame and module."),
+}
+COMMANDS = tuple(_COMMANDS)
+USAGE = "\n  ".join(
+    [
+        "usage: python codec.py {export,encode,decode,info} …; each has --help\n",
+        *(f"python codec.py {name} {usage}" for name, (_, usage, _) in _COMMANDS.items()),
+    ]
+)
+_ENVIRONMENT = "Environment: TORCHDVC_MODELS, folders of model files; LOG, the folder for results ($LOG/models)."
+
+
+def parse_codec(command: str, arguments: Sequence[str]) -> Options:
+    """Read the arguments after a command of `COMMANDS`. Raises `ConfigError` with all their problems."""
+    record, usage, description = _COMMANDS[command]
+    options: Options = parse_flags(
+        record,
+        arguments,
+        usage=f"python codec.py {command} {usage}",
+        description=f"{description}\n{_ENVIRONMENT}",
+        groups=_GROUPS,
+    )
+    return options

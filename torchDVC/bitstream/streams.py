@@ -1,0 +1,85 @@
+"""A clip into a container and back: the loops that the command line and the tester share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from torch import Tensor
+
+from torchDVC.bitstream.container import ContainerReader, ContainerWriter, Packet
+from torchDVC.bitstream.container_format import HASH_BYTES, Header
+from torchDVC.coding_structure import CodingStructure
+from torchDVC.dataset.frame import VideoInfo
+from torchDVC.entropy.streams import ReadingStream, WritingStream
+from torchDVC.models.codec import CodedPicture, mode_of
+from torchDVC.models.model_file import SHOWN_DIGITS, Model
+from torchDVC.models.sequence import FrameTask, code_frames, code_sequence
+from torchDVC.util.errors import BitstreamError, CheckpointError, ConfigError
+
+Conceal = Callable[[BitstreamError], None]
+
+
+def header_of(model: Model, info: VideoInfo, structure: CodingStructure, quality: int) -> Header:
+    """The header of a stream of a clip. Raises `ConfigError` where the model cannot code it so."""
+    lacking = _lacking_mode(model, structure)
+    if lacking:
+        raise ConfigError([f"model {model} codes no {lacking} frames, which the coding structure has"])
+    if not 0 <= quality < model.codec.levels:
+        raise ConfigError([f"--quality {quality}; expected 0 to {model.codec.levels - 1} with model {model}"])
+    header = Header(
+        width=info.width, height=info.height, frames=None, fps=info.fps, matrix=info.matrix, range=info.range,
+        intra_period=structure.intra_period, gop_size=structure.gop_size, quality=quality,
+        model=bytes.fromhex(model.hash)[:HASH_BYTES],
+    )  # fmt: skip
+    try:
+        header.to_bytes()
+    except ValueError as error:
+        raise ConfigError([f"{info.source}: cannot be coded: {error}"]) from error
+    return header
+
+
+def _lacking_mode(model: Model, structure: CodingStructure) -> str:
+    """The frame type that a coding structure certainly has and the model has no mode for."""
+    between = "P" if structure.gop_size == 1 else "B"
+    types = "I" if structure.intra_period == 1 else "I" + between
+    return next((kind for kind in types if not mode_of(model.modes, kind)), "")
+
+
+def write_frames(
+    model: Model, writer: ContainerWriter, sources: Iterable[Tensor], *, keep_maps: bool = False
+) -> Iterator[CodedPicture]:
+    """Encode pictures (1, 3, H, W) into a container; yields each coded frame after it was written."""
+    header = writer.header
+    pictures = code_sequence(
+        model.codec, model.modes, CodingStructure(header.intra_period, header.gop_size),
+        (header.height, header.width), lambda frame: WritingStream(keep_maps=keep_maps),
+        sources=sources, quality=header.quality,
+    )  # fmt: skip
+    for picture in pictures:
+        assert isinstance(picture.stream, WritingStream)
+        writer.write(picture.frame, picture.stream.payload())
+        yield picture
+
+
+def read_frames(model: Model, reader: ContainerReader, conceal: Conceal | None = None) -> Iterator[CodedPicture]:
+    """Decode a container, in coding order.
+
+    Raises `BitstreamError` at the first damage; with ``conceal``, that is told of it, and what does not depend on
+    lost frames is decoded. Raises `CheckpointError` if the stream was coded with another model.
+    """
+    check_model(model, reader)
+    header = reader.header
+    tasks = (_task(packet, reader) for packet in reader.packets(conceal=conceal))
+    yield from code_frames(model.codec, model.modes, (header.height, header.width), tasks, conceal)
+
+
+def check_model(model: Model, reader: ContainerReader) -> None:
+    """Raises `CheckpointError` if the stream was coded with another model."""
+    needed = reader.header.model.hex()
+    if not model.hash.startswith(needed):
+        raise CheckpointError(f"{reader.path}: coded with model {needed[:SHOWN_DIGITS]}; the one given is {model}")
+
+
+def _task(packet: Packet, reader: ContainerReader) -> FrameTask:
+    name = f"{reader.path}: packet {packet.coding_index} (frame {packet.frame.index})"
+    return FrameTask(packet.frame, ReadingStream(packet.payload, name), quality=packet.quality)

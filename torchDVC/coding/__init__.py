@@ -1,1 +1,0 @@
-"""Coding real files: what `codec.py` and `tester.py --write_stream` run."""

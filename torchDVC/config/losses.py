@@ -1,0 +1,92 @@
+"""Loss expressions, ``distortion/0.5*mc_distortion``: how they are written, and which terms modes can provide."""
+
+from __future__ import annotations
+
+import re
+
+from torchDVC.config.modes import KEPT, RECONSTRUCTION, REFERENCES
+from torchDVC.config.records import MODES, LossExpression, ModelConfig, Modes, Stage
+from torchDVC.config.values import Unexpected, number
+from torchDVC.util.errors import nearest
+
+_NO_PICTURE = re.compile("frame|.*(flow|refs|feature|latent).*")
+"""Keys of the frame state that, by their name, hold no picture to measure a distortion of."""
+
+_EXPECTED = "terms such as distortion/0.5*mc_distortion, or None"
+
+
+def loss_expression(text: str) -> LossExpression:
+    """Read a sum of terms separated by ``/``, each with an optional weight; ``None`` is the empty sum."""
+    if text.lower() == "none":
+        return ()
+    return tuple(_term(item.strip()) for item in text.split("/"))
+
+
+def _term(text: str) -> tuple[float, str]:
+    weight, star, name = text.rpartition("*")
+    name = name.strip()
+    try:
+        value = number()(weight.strip()) if star else 1.0
+    except Unexpected:
+        raise Unexpected(_EXPECTED) from None
+    if not name.isidentifier():
+        raise Unexpected(_EXPECTED)
+    return value, name
+
+
+def rate_terms(model: ModelConfig, modes: Modes) -> list[str]:
+    """Terms that ``loss.R`` may name: ``rate`` and ``<label>_rate`` of each coding module that runs."""
+    running = model.of_codes(modes.codes)
+    return ["rate", *(f"{module.label}_rate" for module in running if module.type.codes)]
+
+
+def distortion_terms(model: ModelConfig, modes: Modes) -> list[str]:
+    """Terms that ``loss.D`` may name: ``distortion`` of ``recon`` and ``<key>_distortion`` of each other picture."""
+    written = dict.fromkeys(key for module in model.of_codes(modes.codes) for key in module.type.writes)
+    pictures = [key for key in written if not _NO_PICTURE.fullmatch(key)]
+    return [_distortion_of(key) for key in pictures]
+
+
+def terms_reached(stage: Stage, trained: str, model: ModelConfig) -> set[str]:
+    """Terms that depend on what modules ``trained`` learn, on those frames of a stage that run one of them."""
+    reached: set[str] = set()
+    carried: set[str] = set()
+    for _ in range(2 if stage.rnn == 2 else 1):  # the second time by way of the references
+        left: set[str] = set()
+        for codes in (getattr(stage, mode) for mode in MODES):
+            keys, terms = _pass_on(carried, codes, trained, model)
+            left |= keys
+            reached |= terms if set(codes) & set(trained) else set()
+        carried = {REFERENCES if key == RECONSTRUCTION else KEPT + key for key in left}
+    return reached
+
+
+def _pass_on(keys: set[str], codes: str, trained: str, model: ModelConfig) -> tuple[set[str], set[str]]:
+    """Which keys and terms of a frame follow from ``keys`` and from what modules ``trained`` learn."""
+    rates: set[str] = set()
+    for module in model.of_codes(codes):
+        declared = module.type
+        if module.code in trained or keys.intersection((*declared.reads, *declared.encoder_reads)):
+            keys = keys.union(declared.writes)
+            rates |= {"rate", f"{module.label}_rate"} if declared.codes else set()
+        else:
+            keys = keys.difference(declared.writes)
+    return keys, rates.union(map(_distortion_of, keys))
+
+
+def _distortion_of(key: str) -> str:
+    return "distortion" if key == RECONSTRUCTION else f"{key}_distortion"
+
+
+def check_losses(loss_r: LossExpression, loss_d: LossExpression, model: ModelConfig, modes: Modes) -> dict[str, str]:
+    """What is wrong with the two expressions for these modes, by cfg key."""
+    ran = ", ".join(f"{mode} '{getattr(modes, mode)}'" for mode in MODES if getattr(modes, mode))
+    problems = {}
+    for key, expression, known in (
+        ("loss.R", loss_r, rate_terms(model, modes)),
+        ("loss.D", loss_d, distortion_terms(model, modes)),
+    ):
+        unknown = [term for _, term in expression if term not in known]
+        if unknown:
+            problems[key] = f"{key} has '{unknown[0]}', which {ran} does not give{nearest(unknown[0], known)}"
+    return problems

@@ -1,0 +1,98 @@
+"""Reads a model csv: header line, then one module a line; ``#`` starts a comment."""
+
+from __future__ import annotations
+
+import csv
+import keyword
+from collections.abc import Mapping
+from pathlib import Path
+
+from torchDVC.config.json_files import read_arguments
+from torchDVC.config.lookup import find_arguments, find_weights
+from torchDVC.config.problems import Report, Where
+from torchDVC.config.records import ModelConfig, ModuleSpec
+from torchDVC.config.registry import ModuleType
+from torchDVC.config.text_files import read_lines
+from torchDVC.util.errors import nearest
+
+COLUMNS = ("code", "name", "type", "args", "weights")
+
+
+def read_model_csv(path: Path, types: Mapping[str, ModuleType], report: Report) -> ModelConfig:
+    """Read a model csv and the JSON files it names. Problems go to ``report``; lines that have some are left out."""
+    modules = []
+    taken: dict[str, int] = {}
+    for where, row in _rows(path, report):
+        _check_names(row, where, taken, report)
+        module_type = types.get(row["type"])
+        if module_type is None:
+            report.add(where, f"unknown module type '{row['type']}'{nearest(row['type'], types)}")
+            continue
+        modules.append(_module(row, module_type, path, where, taken, report))
+    return ModelConfig(path.stem, path, tuple(modules))
+
+
+def _rows(path: Path, report: Report) -> list[tuple[Where, dict[str, str]]]:
+    """The lines below the header, as column -> text."""
+    lines = []
+    for number, line in enumerate(read_lines(path, report), start=1):
+        text = line.partition("#")[0].strip()
+        if text:
+            lines.append((Where(path, number), _fields(text)))
+    if not lines:
+        if not report.concerns(path):
+            report.add(Where(path), f"holds nothing to read; expected the header {','.join(COLUMNS)}")
+        return []
+    (where, header), *rows = lines
+    if tuple(header) != COLUMNS:
+        report.add(where, f"header '{','.join(header)}'; expected {','.join(COLUMNS)}")
+        return []
+    if not rows:
+        report.add(where, "no line below the header; expected at least one module")
+    return [(where, row) for where, fields in rows if (row := _row(fields, where, report))]
+
+
+def _fields(text: str) -> list[str]:
+    try:
+        return [item.strip() for item in next(csv.reader([text]))]
+    except csv.Error:
+        return [text]
+
+
+def _row(fields: list[str], where: Where, report: Report) -> dict[str, str]:
+    if not 3 <= len(fields) <= len(COLUMNS):
+        report.add(where, f"{len(fields)} columns; expected {','.join(COLUMNS)} (args and weights may be empty)")
+        return {}
+    return dict(zip(COLUMNS, [*fields, "", ""], strict=False))
+
+
+def _check_names(row: Mapping[str, str], where: Where, taken: dict[str, int], report: Report) -> None:
+    """Code and name must be of the right form and not stand on an earlier line; ``taken`` keeps who has them."""
+    code, name = row["code"], row["name"]
+    if not (len(code) == 1 and code.isascii() and code.isalpha()):
+        report.add(where, f"code '{code}'; expected one letter")
+    if not (name.isascii() and name.isidentifier() and not name.startswith("_") and not keyword.iskeyword(name)):
+        report.add(where, f"name '{name}'; expected a Python identifier, such as motion_codec")
+    _claim(f"code '{code}'", where, taken, report)
+    _claim(f"name '{name}'", where, taken, report)
+
+
+def _claim(what: str, where: Where, taken: dict[str, int], report: Report) -> None:
+    first = taken.setdefault(what, where.line)
+    if first != where.line:
+        report.add(where, f"{what} is taken by line {first}; expected another")
+
+
+def _module(
+    row: Mapping[str, str], module_type: ModuleType, path: Path, where: Where, taken: dict[str, int], report: Report
+) -> ModuleSpec:
+    args_path = find_arguments(row["args"], path, where, report) if row["args"] else None
+    args = read_arguments(args_path, module_type, report) if args_path else {}
+    required = [p.name for p in module_type.parameters if p.required]
+    if required and not row["args"]:
+        report.add(where, f"{module_type.name} needs {', '.join(required)}; expected an args file that gives it")
+    weights = find_weights(row["weights"], path, where, report) if row["weights"] else None
+    spec = ModuleSpec(row["code"], row["name"], module_type, args, weights, str(where))
+    if module_type.codes:
+        _claim(f"rate label '{spec.label}'", where, taken, report)
+    return spec

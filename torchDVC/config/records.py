@@ -1,0 +1,186 @@
+"""What configuration files become: frozen records. Nothing downstream sees a csv row or a dict of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torchDVC.config.registry import ModuleType
+
+LossExpression = tuple[tuple[float, str], ...]
+"""A sum of weighted terms: ``((1.0, "distortion"), (0.5, "mc_distortion"))``; empty for None."""
+
+MODES = {"imode": "I", "pmode": "P", "bmode": "B"}
+"""The keys that hold mode strings, and the frame type each is for."""
+
+
+@dataclass(frozen=True)
+class ModuleSpec:
+    """One line of a model csv.
+
+    Attributes:
+        code: the letter that stands for the module in mode strings.
+        name: the module's attribute name and checkpoint prefix.
+        args: arguments of the type's ``__init__``; those left out keep their defaults.
+        weights: a safetensors file to start from.
+        where: ``file:line`` of the line.
+    """
+
+    code: str
+    name: str
+    type: ModuleType
+    args: Mapping[str, Any] = field(default_factory=dict)
+    weights: Path | None = None
+    where: str = ""
+
+    @property
+    def label(self) -> str:
+        """What the module's rate is called: its name without a trailing ``_codec``."""
+        return self.name.removesuffix("_codec")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.code})"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model csv: the modules a codec has."""
+
+    name: str
+    path: Path
+    modules: tuple[ModuleSpec, ...]
+
+    def by_code(self, code: str) -> ModuleSpec:
+        """The module of a letter; `KeyError` if there is none."""
+        return {module.code: module for module in self.modules}[code]
+
+    def by_name(self, name: str) -> ModuleSpec:
+        """The module of a name; `KeyError` if there is none."""
+        return {module.name: module for module in self.modules}[name]
+
+    def of_codes(self, codes: str) -> tuple[ModuleSpec, ...]:
+        """The modules of several letters, in that order."""
+        return tuple(map(self.by_code, codes))
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Which modules run on I, P and B frames, as strings of module codes; empty: no such frames."""
+
+    name: str
+    imode: str = ""
+    pmode: str = ""
+    bmode: str = ""
+    where: str = ""
+
+    @property
+    def codes(self) -> str:
+        """Every code of the three modes, once."""
+        return "".join(dict.fromkeys(self.imode + self.pmode + self.bmode))
+
+
+@dataclass(frozen=True)
+class Process(Modes):
+    """A ``[process: …]`` of a test cfg."""
+
+
+@dataclass(frozen=True)
+class Stage(Modes):
+    """A ``[process: …]`` of a train cfg: what is trained, on what, with which loss.
+
+    Attributes:
+        epochs: how many epochs the stage lasts.
+        steps: batches in an epoch; None takes the whole data set once.
+        train: codes of the modules that learn; the others are frozen and in eval mode.
+        rnn: references are 0 source frames, 1 reconstructions (detached), 2 reconstructions with their gradients.
+        pairs: a name of `torchDVC.coding_structure.STEPS`, or a list for `torchDVC.coding_structure.parse_pairs`.
+        loss_r, loss_d: rate and distortion terms; the loss is R + lmda * D, or R alone with ``only_rate``.
+        lr: learning rate of every module, by module name.
+        aux_lr: learning rate of the entropy bottlenecks' quantiles.
+        lr_decay: factor on every learning rate after each epoch.
+        patch_size: side of the training crops in pixels; ``frames`` their length.
+        data: training data, as `torchDVC.dataset.training.training_set` names it; ``cut`` the part of it to take.
+        reverse_rate: share of the clips that run backwards.
+        lmda: range of the Lagrangian, equal ends for one value; None takes the ``--lmda`` flag.
+        places: ``file:line`` of each key that the cfg gives.
+    """
+
+    epochs: int = 1
+    steps: int | None = None
+    batch_size: int = 4
+    train: str = ""
+    rnn: int = 0
+    pairs: str = "step1"
+    loss_r: LossExpression = ((1.0, "rate"),)
+    loss_d: LossExpression = ((1.0, "distortion"),)
+    lr: Mapping[str, float] = field(default_factory=dict)
+    aux_lr: float = 1e-3
+    lr_decay: float = 1.0
+    patch_size: int = 256
+    frames: int = 2
+    data: str = "default"
+    cut: str | None = None
+    reverse_rate: float = 0.0
+    lmda: tuple[float, float] | None = None
+    only_rate: bool = False
+    precision: str = "auto"
+    memory_format: str = "contiguous"
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    def place(self, key: str) -> str:
+        """``file:line`` of a key of the cfg; where it is not given, of the stage."""
+        return self.places.get(key, self.where)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A train cfg: the optimizer of the whole run and its stages in order."""
+
+    name: str
+    path: Path
+    stages: tuple[Stage, ...]
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    grad_clip: float = 1.0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all stages together."""
+        return sum(stage.epochs for stage in self.stages)
+
+    def stage_at(self, epoch: int) -> tuple[int, int]:
+        """The index of the stage that global ``epoch`` (from 0) falls into, and the epoch within that stage.
+
+        Raises `IndexError` for an epoch that the run does not have.
+        """
+        for index, stage in enumerate(self.stages):
+            if 0 <= epoch < stage.epochs:
+                return index, epoch
+            epoch -= stage.epochs
+        raise IndexError(f"no epoch {epoch + self.epochs} in {self.epochs}")
+
+
+@dataclass(frozen=True)
+class TestConfig:
+    """A test cfg: what to measure and write, and the frame-type set-ups to do it with.
+
+    Attributes:
+        frames: frames of each sequence to code; None takes all.
+        data: data sets to test on where ``--test_datasets`` names none.
+        matrix: colour matrix of the clips, bt709 or bt601, whatever they say; None takes what they say, else bt709.
+        images: write reconstructed frames and maps (``--no_image`` overrides).
+        ms_ssim: measure MS-SSIM beside PSNR.
+    """
+
+    __test__ = False
+
+    name: str
+    path: Path
+    processes: tuple[Process, ...]
+    frames: int | None = None
+    data: tuple[str, ...] = ("procedural",)
+    matrix: str | None = None
+    images: bool = True
+    ms_ssim: bool = True

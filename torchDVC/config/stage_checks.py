@@ -1,0 +1,105 @@
+"""Checks that need the model: may a stage, or a test process, run as it says."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+
+from torchDVC.coding_structure import STEPS, CodedFrame, frames_needed, parse_pairs
+from torchDVC.config.losses import check_losses, terms_reached
+from torchDVC.config.modes import RECONSTRUCTION, check_mode, writes
+from torchDVC.config.records import MODES, ModelConfig, Modes, Process, Stage
+
+Problem = tuple[str, str]
+"""The key to complain about, and what is wrong."""
+
+
+def check_stage(stage: Stage, model: ModelConfig, given: Container[str]) -> Iterator[Problem]:
+    """What is wrong with a stage of a train cfg.
+
+    Args:
+        given: keys that the stage gives itself; a default that has no use in this stage is no problem.
+    """
+    problems = list(_check_modes(stage, model))
+    if problems:
+        yield from problems
+        return
+    if stage.rnn:
+        yield from _check_reconstruction(stage, model, f"RNN = {stage.rnn} refers to")
+    for code in dict.fromkeys(stage.train):
+        if code not in stage.codes:
+            yield "train", f"train has '{code}', which runs in no mode of the stage; expected some of '{stage.codes}'"
+    yield from _check_pairs(stage, given)
+    yield from list(_check_loss(stage, model, given)) or _check_learning(stage, model)
+
+
+def check_process(process: Process, model: ModelConfig) -> Iterator[Problem]:
+    """What is wrong with a process of a test cfg."""
+    problems = list(_check_modes(process, model))
+    yield from problems or _check_reconstruction(process, model, "a test needs")
+    if not process.imode:
+        yield "imode", "imode is empty; expected modules for I frames, since every sequence starts with one"
+
+
+def _check_modes(modes: Modes, model: ModelConfig) -> Iterator[Problem]:
+    for mode in MODES:
+        for problem in check_mode(mode, getattr(modes, mode), model):
+            yield mode, problem
+    if not modes.codes:
+        yield "imode", f"[process: {modes.name}] runs nothing; expected imode, pmode or bmode"
+
+
+def _check_reconstruction(modes: Modes, model: ModelConfig, why: str) -> Iterator[Problem]:
+    for mode in MODES:
+        codes = getattr(modes, mode)
+        if codes and RECONSTRUCTION not in writes(codes, model):
+            writers = [str(module) for module in model.modules if RECONSTRUCTION in module.type.writes]
+            would = f"; {' or '.join(writers)} would" if writers else ""
+            yield mode, f"{mode} '{codes}': {why} '{RECONSTRUCTION}', which no module of it writes{would}"
+
+
+def _check_pairs(stage: Stage, given: Container[str]) -> Iterator[Problem]:
+    """The pairs and the modes must fit together, and the clips must be long enough for the pairs."""
+    said = f"pairs '{stage.pairs}'"
+    frames = () if stage.pairs in STEPS else parse_pairs(stage.pairs)
+    types = {frame.type for frame in frames} or {"P"}
+    for mode, frame_type, example in (("pmode", "P", "0>1 1>2"), ("bmode", "B", "0>2 0>1<2")):
+        codes = getattr(stage, mode)
+        if codes and frame_type not in types:
+            yield "pairs", f"{said} has no {frame_type} frame for {mode} '{codes}'; expected one, as in {example}"
+        if not codes and frame_type in types and "pairs" in given:
+            yield "pairs", f"{said} has {frame_type} frames; expected a {mode} to code them"
+    least = frames_needed(stage.pairs)
+    if stage.frames < least and (stage.pmode or stage.bmode):
+        yield "frames", f"frames = {stage.frames}; expected at least {least} for {said}"
+    for problem in _misordered(frames, stage.rnn):
+        yield "pairs", f"{said}: {problem}"
+
+
+def _misordered(frames: Iterable[CodedFrame], rnn: int) -> Iterator[str]:
+    """Frames that refer to themselves or, with reconstructions as references, to one that is not coded yet."""
+    coded = {0}
+    for frame in frames:
+        if frame.index in frame.references:
+            yield f"{frame} refers to itself"
+        elif rnn and not coded.issuperset(frame.references):
+            yield f"{frame} refers to a frame that is not coded before it; expected coding order for RNN = {rnn}"
+        coded.add(frame.index)
+
+
+def _check_loss(stage: Stage, model: ModelConfig, given: Container[str]) -> Iterator[Problem]:
+    loss_d = () if stage.only_rate and "loss.D" not in given else stage.loss_d
+    yield from check_losses(stage.loss_r, loss_d, model, stage).items()
+    if stage.only_rate and not stage.loss_r:
+        yield "only_rate", "only_rate = true with loss.R = None leaves nothing to minimise; expected a rate term"
+    if not stage.loss_r and not stage.loss_d:
+        yield "loss.D", "loss.R and loss.D are both None; expected at least one term"
+
+
+def _check_learning(stage: Stage, model: ModelConfig) -> Iterator[Problem]:
+    """Some trained module must lie before some term of the loss."""
+    terms = dict.fromkeys(name for _, name in (*stage.loss_r, *(() if stage.only_rate else stage.loss_d)))
+    if terms.keys() & terms_reached(stage, stage.train, model):
+        return
+    would = "".join(code for code in stage.codes if terms.keys() & terms_reached(stage, code, model))
+    expected = f"; expected some of '{would}'" if would else ""
+    yield "train", f"train '{stage.train}': the loss ({', '.join(terms)}) does not depend on it{expected}"

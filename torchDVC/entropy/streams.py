@@ -1,0 +1,185 @@
+"""Symbol streams: the one place where training, estimating, writing and reading differ.
+
+A coding module is written once, as a function of its inputs and of a stream::
+
+    y = None if stream.reading else self.analysis(x)
+    y_hat = stream.code(y, prior)
+    return self.synthesis(y_hat)
+
+Nothing after ``code`` may need the source, since a decoder does not have it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from torchDVC.entropy.coder import Decoder, Encoder
+from torchDVC.entropy.priors import Prior
+from torchDVC.entropy.tables import Tables
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Round half to even; gradients pass unchanged (straight-through)."""
+    return x + (x.round() - x).detach()
+
+
+class Stream:
+    """Codes latents and books their bits under the module that codes them.
+
+    Attributes:
+        reading: there is no source; ``code`` is given None and returns decoded latents.
+        bits: (module label, part) -> bits of each item of the batch, (N,). ``part`` is ``"latent"`` or ``"hyper"``.
+        maps: where ``keep_maps``, module label -> bits of each position, a list of (N, H, W), one a latent.
+
+    Args:
+        batch: number N of pictures; a latent's batch may be a multiple of it (N-major).
+        keep_maps: remember where in the picture the bits went.
+    """
+
+    reading = False
+
+    def __init__(self, batch: int = 1, *, keep_maps: bool = False) -> None:
+        self.batch = batch
+        self.maps: dict[str, list[Tensor]] | None = {} if keep_maps else None
+        self.bits: dict[tuple[str, str], Tensor] = {}
+        self._label = ""
+
+    @contextlib.contextmanager
+    def labelled(self, label: str) -> Iterator[None]:
+        """Book what is coded inside under ``label``."""
+        outer, self._label = self._label, label
+        try:
+            yield
+        finally:
+            self._label = outer
+
+    def code(self, y: Tensor | None, prior: Prior) -> Tensor:
+        """Code a latent.
+
+        Args:
+            y: (N, C, H, W) latent of any real values, or None where ``reading``.
+            prior: its probability model.
+
+        Returns:
+            (N, C, H, W) the latent as the decoder has it, in float32.
+        """
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Called when a frame is complete."""
+
+    def rates(self) -> dict[str, Tensor]:
+        """Bits of each module label, shape (N,), all parts together."""
+        total: dict[str, Tensor] = {}
+        for (label, _), bits in self.bits.items():
+            total[label] = total[label] + bits if label in total else bits
+        return total
+
+    def _book(self, bits: Tensor, part: str) -> None:
+        key = (self._label, part)
+        if self.maps is not None:
+            at = bits.sum(1).unflatten(0, (self.batch, -1)).sum(1)
+            self.maps.setdefault(self._label, []).append(at)
+        bits = bits.reshape(self.batch, -1).sum(1)
+        self.bits[key] = self.bits[key] + bits if key in self.bits else bits
+
+
+class TrainingStream(Stream):
+    """Differentiable: bits from the likelihood of the latent with uniform noise in place of rounding.
+
+    What is returned is rounded, with gradients straight through, so that the synthesis gets what a decoder will give it
+    (mixed quantisation: Minnen & Singh 2020, "Channel-wise autoregressive entropy models", section 3.3). A
+    hyper-latent keeps the noise (Ballé et al. 2018): rounded, it would be all zero at first, and a hyper-synthesis that
+    sees nothing learns nothing.
+    """
+
+    def code(self, y: Tensor | None, prior: Prior) -> Tensor:
+        assert y is not None
+        with torch.autocast(y.device.type, enabled=False):
+            v = y.float() - prior.mean
+            noisy = v + torch.empty_like(v).uniform_(-0.5, 0.5)
+            self._book(-torch.log2(prior.likelihood(noisy)), prior.part)
+            return (noisy if prior.part == "hyper" else round_through(v)) + prior.mean
+
+
+class SymbolStream(Stream):
+    """Base of the streams that code integers with integer tables; bits are those of the tables."""
+
+    def code(self, y: Tensor | None, prior: Prior) -> Tensor:
+        symbols = None if y is None else _to_symbols(y.float() - prior.mean)
+        symbols = self._transfer(symbols, prior.rows, prior.tables)
+        self._book(prior.tables.bits(symbols, prior.rows), prior.part)
+        return symbols + prior.mean
+
+    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
+        """Take symbols to the other side: return what the decoder has."""
+        raise NotImplementedError
+
+
+SYMBOL_MAX = 2**20
+"""Largest symbol that an encoder uses: far beyond any latent, and exact in float32 together with a mean."""
+
+
+def _to_symbols(v: Tensor) -> Tensor:
+    """The nearest integers in int32; what is not a number counts as 0."""
+    return v.nan_to_num(0.0).round().clamp(-SYMBOL_MAX, SYMBOL_MAX).to(torch.int32)
+
+
+class EstimatingStream(SymbolStream):
+    """Counts the bits that the coder would write, and writes nothing."""
+
+    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
+        assert symbols is not None
+        return symbols
+
+
+class DryStream(SymbolStream):
+    """Reads zeros: runs exactly what a decoder runs, without a bitstream (for counting operations)."""
+
+    reading = True
+
+    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
+        return torch.zeros_like(rows)
+
+
+class WritingStream(SymbolStream):
+    """Codes symbols into the payload of one frame. `docs/bitstream.md` gives the order of latents within it."""
+
+    def __init__(self, batch: int = 1, *, keep_maps: bool = False) -> None:
+        super().__init__(batch, keep_maps=keep_maps)
+        self._encoder = Encoder()
+
+    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
+        assert symbols is not None
+        self._encoder.put(symbols.cpu().numpy(), rows.cpu().numpy(), tables)
+        return symbols
+
+    def payload(self) -> bytes:
+        """Everything coded so far."""
+        return self._encoder.finish()
+
+
+class ReadingStream(SymbolStream):
+    """Decodes the symbols of one frame.
+
+    Args:
+        payload: what `WritingStream.payload` gave, or any bytes: damage raises `BitstreamError` and nothing else.
+        name: what messages call it.
+    """
+
+    reading = True
+
+    def __init__(self, payload: bytes, name: str = "frame", *, batch: int = 1) -> None:
+        super().__init__(batch)
+        self._decoder = Decoder(payload, name)
+
+    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
+        return torch.from_numpy(self._decoder.get(rows.cpu().numpy(), tables)).to(rows.device)
+
+    def end(self) -> None:
+        """Check that the payload held nothing more; raises `BitstreamError` where it did."""
+        self._decoder.finish()

@@ -1,0 +1,1 @@
+"""Codecs of what the prediction leaves, and of frames given their prediction."""

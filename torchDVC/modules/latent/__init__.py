@@ -1,0 +1,1 @@
+"""Codecs of latents, which coding modules use."""

@@ -1,1 +1,0 @@
-"""Codecs of what the prediction leaves."""

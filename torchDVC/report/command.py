@@ -1,0 +1,103 @@
+"""One self-contained page of results: ``python -m torchDVC.report results --out report.html``.
+
+The page holds its data, pictures, styles and script; it needs no server and no network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torchDVC.report.data import report_data, to_json
+from torchDVC.report.images import choose, embed, find_pictures
+from torchDVC.results.rows import gather
+from torchDVC.util.errors import DataError, run_command
+from torchDVC.util.files import write_text
+
+PAGE = Path(__file__).with_name("page")
+FRAMES_SHOWN = 16
+LARGEST = 9_000_000
+"""Bytes that data and pictures of a page may take together."""
+TITLE = "torchDVC results"
+
+
+def write_report(
+    folders: Sequence[Path],
+    out: Path | None = None,
+    *,
+    anchor: str = "",
+    title: str = TITLE,
+    frames: int = FRAMES_SHOWN,
+) -> Path:
+    """Write the page of all results in and below ``folders`` and return its path.
+
+    Args:
+        folders: folders of the tester and of anchors, or ``rd.csv`` files.
+        out: the page; default ``report.html`` in the first folder.
+        anchor: codec that BD-rates are against; default: the first anchor codec that was measured.
+        title: heading of the page.
+        frames: the most frames whose pictures are shown.
+    """
+    tables = gather(folders)
+    if out is None:
+        out = (folders[0] if folders[0].is_dir() else folders[0].parent) / "report.html"
+    write_text(out, render(_data(tables, anchor, frames), title))
+    return out
+
+
+def render(data: dict[str, Any], title: str) -> str:
+    """The page as html, with everything it needs inside it."""
+    files = {"style": "page.css", "script": "page.js", "charts": "charts.js"}
+    parts = {name: (PAGE / file).read_text(encoding="utf-8") for name, file in files.items()}
+    parts["title"] = title.replace("&", "&amp;").replace("<", "&lt;")
+    parts["data"] = to_json({**data, "title": title})
+    page = (PAGE / "page.html").read_text(encoding="utf-8")
+    return re.sub(r"/\*(\w+)\*/|<!--(\w+)-->", lambda mark: parts[mark[1] or mark[2]], page)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    return run_command(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> None:
+    from torchDVC.results.arguments import Parser
+
+    parser = Parser(prog="python -m torchDVC.report", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("results", nargs="+", type=Path, help="folders of results, of anchors too, or rd.csv files")
+    parser.add_argument("--out", type=Path, help="the page; default: report.html in the first folder")
+    parser.add_argument("--anchor", default="", help="codec that BD-rates are against; default: x264, x265, …")
+    parser.add_argument("--title", default=TITLE, help="heading of the page (%(default)s)")
+    parser.add_argument("--frames", type=int, default=FRAMES_SHOWN, help="most frames with pictures (%(default)s)")
+    args = parser.parse(argv)
+    out = write_report(args.results, args.out, anchor=args.anchor, title=args.title, frames=args.frames)
+    print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
+
+
+def _data(tables: Sequence[Path], anchor: str, frames: int) -> dict[str, Any]:
+    data = report_data(tables, anchor, LARGEST // 2)
+    room = LARGEST - len(to_json(data))
+    if room < 0:
+        raise DataError(f"{len(data['points'])} rate points are too many for a page; report fewer folders at a time")
+    chosen = choose(find_pictures(tables), frames) if frames > 0 else []
+    pictures, storage = embed(chosen, room * 3 // 4)  # text in base 64 is a third larger
+    if len(pictures) < len(chosen):
+        data["notes"].append(f"There is room for the pictures of {len(pictures)} of the {len(chosen)} frames chosen.")
+    return {**data, "pictures": pictures, "storage": storage, "captions": _captions() if pictures else {}}
+
+
+def _captions() -> dict[str, str]:
+    """What each kind of picture shows, with the ranges that the tester draws the maps in."""
+    from torchDVC.testing.pictures import BITS_RANGE, ERROR_RANGE, FLOW_RANGE
+
+    return {
+        "source": "source",
+        "recon": "reconstruction",
+        "mc": "motion-compensated prediction",
+        "warped": "warped reference",
+        "flow": f"decoded flow: hue is direction, full colour is {FLOW_RANGE:g} pixels or more",
+        "bits": f"bits per pixel, all modules: white is {BITS_RANGE:g} or more",
+        "error": f"error, mean of R, G, B: white is {ERROR_RANGE * 255:g} of 255 or more",
+    }
