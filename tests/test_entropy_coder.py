@@ -325,7 +325,7 @@ def code_in_fresh_interpreter(package: Path, cache: Path) -> tuple[str, list[int
 def installed(tmp_path) -> Path:
     """A copy of what the coder needs of the package, never compiled."""
     source, target = Path(torchDVC.__file__).parent, tmp_path / "installed"
-    for name in ("__init__.py", "util/__init__.py", "util/errors.py", "modules/__init__.py", "modules/entropy"):
+    for name in ("__init__.py", "util/__init__.py", "util/errors.py", "entropy"):
         copy = target / "torchDVC" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         if (source / name).is_dir():
@@ -344,7 +344,7 @@ def test_a_second_start_compiles_nothing(installed, tmp_path):
 
 @pytest.mark.slow
 def test_without_a_folder_to_write_to_the_users_folder_serves_else_nothing_is_kept(installed, tmp_path):
-    (installed / "torchDVC/modules/entropy/__pycache__").write_text("a file where the folder should be")
+    (installed / "torchDVC/entropy/__pycache__").write_text("a file where the folder should be")
     data, hits = code_in_fresh_interpreter(installed, tmp_path / "cache")
     assert hits == [0, 0, 0]
     assert code_in_fresh_interpreter(installed, tmp_path / "cache") == (data, [1, 1, 1])
