@@ -125,26 +125,48 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(finished: SmallModel
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGINT, 2)])
+@pytest.mark.parametrize(
+    ("number", "workers", "code"),
+    [(signal.SIGTERM, 0, 0), (signal.SIGUSR1, 2, 0), (signal.SIGINT, 2, 130), (signal.SIGHUP, 0, 130)],
+)
 def test_a_run_stopped_in_an_epoch_resumes_to_the_same_weights(
-    small_model: SmallModel, number: signal.Signals, workers: int
+    small_model: SmallModel, number: signal.Signals, workers: int, code: int
 ) -> None:
+    """A batch system's signal ends it well, a user's as an interruption."""
     small_model.write("long.cfg", TRAIN.replace("steps = 2", "steps = 40").split("[process: motion]")[0])
     flags = ["--num_workers", str(workers)]
     assert small_model.train("whole", *flags, cfg="long.cfg") == 0
     process = subprocess.Popen(
         [sys.executable, "torchDVC/trainer.py", *small_model.train_flags("part", *flags, cfg="long.cfg")],
-        cwd=CHECKOUT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )
     wait_for(small_model.path / "part" / "metrics.csv", process)
     os.killpg(process.pid, number)  # as a terminal does, and a batch system: workers hear it too
-    error = process.communicate(timeout=120)[1]
-    assert process.returncode == 130, error
-    assert "Traceback" not in error and error.splitlines()[-1] == "interrupted"
+    said, error = process.communicate(timeout=120)
+    assert process.returncode == code, error
+    assert "Traceback" not in error and (error.splitlines()[-1] == "interrupted") == bool(code)
+    assert bool(re.search(rf"stopped by {number.name} in stage intra.* --restore resume", said)) != bool(code)
     position = checkpoints.load(small_model.path / "part/checkpoints/last.safetensors")["position"]
     assert 0 < position["step"] < 40
     assert small_model.train("part", *flags, "--restore", "resume", cfg="long.cfg") == 0
     assert different(small_model.weights("whole"), small_model.weights("part")) == set()
+
+
+def test_a_run_bounded_in_time_goes_on_where_it_stopped(
+    small_model: SmallModel, finished: SmallModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With no time at all it takes one step at each start."""
+    flags: tuple[str, ...] = ("--max_minutes", "1e-9")
+    for start in range(7):
+        assert small_model.train("run", *flags) == 0
+        position = checkpoints.load(small_model.path / "run/checkpoints/last.safetensors")["position"]
+        assert position["total"] == start + 1
+        stage = ("intra", "motion", "motion", "joint")[position["epoch"]]
+        assert f"in stage {stage}, after step {position['step']} of" in capsys.readouterr().out
+        flags = ("--max_minutes", "1e-9", "--restore", "resume")
+    assert small_model.train("run", *flags) == 0
+    assert "stopped" not in capsys.readouterr().out
+    assert different(finished.weights("run"), small_model.weights("run")) == set()
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:

@@ -180,6 +180,13 @@ class TrainOptions(RunOptions):
         metavar="N",
         default=None,
     )
+    max_minutes: float | None = flag(
+        number(above=True),
+        "save and end after this time, to go on later with --restore resume",
+        group=_TRAINING,
+        metavar="N",
+        default=None,
+    )
     patch_size: int | None = flag(
         whole(16),
         "side of the training crops in pixels (default: what the cfg says)",

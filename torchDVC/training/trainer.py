@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import random
-import shutil
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,10 +17,10 @@ from torchDVC.config.command_line import TrainOptions
 from torchDVC.dataset.training import TrainingClips, training_loader, training_set
 from torchDVC.models import checkpoints
 from torchDVC.models.loss import StageLoss, ms_ssim_loss, squared_error
-from torchDVC.results.run_folder import RunFolder, set_aside
-from torchDVC.runner import Runner, checkpoint_file
+from torchDVC.runner import Runner
 from torchDVC.training.averages import Averages
-from torchDVC.training.logging import MetricsLogger
+from torchDVC.training.halt import Halt
+from torchDVC.training.keeper import Keeper
 from torchDVC.training.optimization import (
     AUX,
     Updater,
@@ -35,11 +30,11 @@ from torchDVC.training.optimization import (
     set_memory_format,
 )
 from torchDVC.training.plan import check_plan
-from torchDVC.training.position import Position, check_conditions, check_data, conditions
+from torchDVC.training.position import Position, check_data, conditions
+from torchDVC.training.state import RunState
 from torchDVC.training.validation import Validation
 from torchDVC.util.device import autocast
-from torchDVC.util.errors import CheckpointError, ConfigError
-from torchDVC.util.files import atomic_path
+from torchDVC.util.errors import ConfigError
 from torchDVC.util.interrupts import Interrupts
 from torchDVC.util.progress import Progress
 
@@ -61,21 +56,22 @@ class Trainer(Runner):
     parallel = True
 
     def __init__(self, options: TrainOptions, model: ModelConfig, config: TrainConfig) -> None:
+        self.halt = Halt(options.max_minutes)
         super().__init__(options, model, config.stages)
         self.options: TrainOptions = options
         self.config = config
-        self.folder = options.folder
         self.end = options.end_epoch or config.epochs
         self._check_epochs()
         self.optimizer = make_optimizer(self.codec, config)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._uses_float16())
         self.updater = Updater(
-            self.optimizer, config.grad_clip, self.scaler, self.folder / "nonfinite_batch.safetensors"
+            self.optimizer, config.grad_clip, torch.amp.GradScaler(self.device.type, enabled=self._uses_float16()),
+            options.folder / "nonfinite_batch.safetensors",
         )
         self.position = Position(options.start_epoch)
-        self.data: dict[str, str] = {}
-        self.resumed = self._resume() if options.restore == "resume" else False
-        self.logger: MetricsLogger | None = None
+        known = conditions(options, model, config, self.fabric.world_size)
+        self.state = RunState(known, self.codec, self.updater, self.position)
+        self.keeper = Keeper(options, self.state, writes=self.fabric.is_global_zero)
+        self.keeper.restore()
         self._stage: Stage | None = None
 
     def run(self) -> int:
@@ -84,20 +80,29 @@ class Trainer(Runner):
         check_plan(stages, self.options, self.codec)
         if stages:
             self.enter(stages[0])
-        self._start_run()
+        self._open_folder()
         if not stages:
-            self._save("last")
-        with self.logger or contextlib.nullcontext(), Interrupts() as interrupts:
-            if not self.options.no_sanity and not self.resumed:
+            self.keeper.save()
+        with self.keeper, Interrupts() as interrupts:
+            if not self.options.no_sanity and not self.keeper.resumed:
                 self._validate(sanity=True)
             while self.position.epoch < self.end:
-                if self._run_epoch(interrupts):
-                    self._save("last")
-                    raise KeyboardInterrupt
-        self._finish()
+                if self._run_epoch(interrupts) and self.position.epoch < self.end:
+                    self._stop()
+                    return 0
+        self.keeper.finish()
         return 0
 
-    # --- start and end
+    def _stop(self) -> None:
+        """Save before the end, and say how to go on; `KeyboardInterrupt` where a user interrupted the run."""
+        self.keeper.save()
+        if self.halt.interrupts:
+            raise KeyboardInterrupt
+        stage = self.config.stages[self.config.stage_at(self.position.epoch)[0]]
+        where = f"in stage {stage.name}, after step {self.position.step} of epoch {self.position.epoch}"
+        self.fabric.print(f"stopped {self.halt} {where}; the same command with --restore resume goes on from there")
+
+    # --- start
 
     def _check_epochs(self) -> None:
         """Raises `ConfigError` for flags that name epochs which the cfg does not have."""
@@ -114,31 +119,12 @@ class Trainer(Runner):
         first, last = (self.config.stage_at(epoch)[0] for epoch in (self.position.epoch, self.end - 1))
         return self.config.stages[first : last + 1]
 
-    def _start_run(self) -> None:
-        """Make the run's folder its own; what another run left there is set aside, unless this one continues it."""
-        options = self.options
+    def _open_folder(self) -> None:
         self.fabric.barrier()
-        if not self.fabric.is_global_zero:
-            return
-        self.run_folder = RunFolder(self.folder, sys.argv, self._configuration(), options.seed, str(self.device))
-        if not self.resumed:
-            set_aside(self.folder / "checkpoints")
-        self.note_complexity(self.folder, whole_codec(self.config))
-        self.logger = MetricsLogger(
-            self.folder, project=options.project_name, name=options.name, key=options.experiment_key,
-            comet=not options.no_comet, resume_step=self.position.total if self.resumed else None,
-            configuration={name: str(value) for name, value in asdict(options).items()},
-        )
-
-    def _configuration(self) -> dict[str, Any]:
-        return {"options": self.options, "model": self.model, "train": self.config}
-
-    def _finish(self) -> None:
-        if self.options.final_copy is not None and self.fabric.is_global_zero:
-            target = self.options.final_copy
-            if target.suffix != checkpoints.SUFFIX:
-                target = target / f"{self.options.name}{checkpoints.SUFFIX}"
-            self._copy_last(target)
+        configuration = {"options": self.options, "model": self.model, "train": self.config}
+        self.keeper.open(configuration, str(self.device))
+        if self.fabric.is_global_zero:
+            self.note_complexity(self.options.folder, whole_codec(self.config))
 
     # --- stages and epochs
 
@@ -151,7 +137,7 @@ class Trainer(Runner):
         distortion = ms_ssim_loss if self.options.ssim else squared_error
         ratio = self.options.i_lmda / self.options.lmda
         self.loss = self.fabric.setup_module(StageLoss(self.codec, stage, distortion, ratio))
-        check_data(self.data, stage, str(self.folder))
+        check_data(self.state.data, stage, str(self.options.folder))
         self.clips = self._training_set(stage)
         self.validation = Validation(self.options, stage, self.device)
 
@@ -170,7 +156,7 @@ class Trainer(Runner):
             )
 
     def _run_epoch(self, interrupts: Interrupts) -> bool:
-        """Go on with the epoch to its end; True where it, or what follows it, is to be interrupted."""
+        """Go on with the epoch to its end; True where it, or what follows it, is to stop."""
         index, epoch = self.config.stage_at(self.position.epoch)
         stage = self.config.stages[index]
         if stage is not self._stage:
@@ -180,25 +166,18 @@ class Trainer(Runner):
         title = f"{stage.name} {epoch + 1}/{stage.epochs}"
         averages = Averages()
         with Progress(len(batches) + self.position.step, title, done=self.position.step) as progress:
-            for batch in batches:
+            for left, batch in zip(reversed(range(len(batches))), batches, strict=True):
                 values = self.step(stage, batch)
                 averages.add(values)
                 progress.update(1, **averages.shown())
                 if self.position.total % LOG_EVERY == 0:
                     self._log_training(stage, averages.take())
-                if self._agreed(interrupts.requested):
+                if self.halt.due(interrupts, self.fabric) and left:
                     return True
         if not averages.empty:
             self._log_training(stage, averages.take())
         self._close_epoch(index, epoch)
-        return self._agreed(interrupts.requested)
-
-    def _agreed(self, requested: bool) -> bool:
-        """Whether any process is to stop: then all do, after the same step."""
-        if self.fabric.world_size == 1:
-            return requested
-        votes = torch.tensor(float(requested), device=self.device)
-        return bool(self.fabric.all_reduce(votes, reduce_op="sum"))
+        return self.halt.due(interrupts, self.fabric)
 
     def _batches(self, stage: Stage) -> Any:
         """The batches of this epoch that are still to come."""
@@ -212,16 +191,14 @@ class Trainer(Runner):
         stage = self.config.stages[index]
         self.position.epoch += 1
         self.position.step = 0
-        last_of_stage = epoch + 1 == stage.epochs
         last = self.position.epoch == self.end
-        kept = [f"{index + 1:02}_{stage.name}"] if last_of_stage else []
+        kept = [f"{index + 1:02}_{stage.name}"] if epoch + 1 == stage.epochs else []
         if self.options.per_keep and self.position.epoch % self.options.per_keep == 0:
             kept.append(checkpoints.epoch_name(self.position.epoch))
         if self.position.epoch % self.options.per_save == 0 or last or kept:
-            self._save("last")
-        if self.fabric.is_global_zero:
-            for name in kept:
-                self._copy_last(self.checkpoint_path(name))
+            self.keeper.save()
+        for name in kept:
+            self.keeper.keep(name)
         if self.position.epoch % self.options.per_val == 0 or last:
             self._validate()
 
@@ -237,7 +214,7 @@ class Trainer(Runner):
         with autocast(self.precision(stage.precision), self.device):
             values = self.loss(clip, frames, quality, self.codec.lmdas[quality])
         total = values["loss"] + values["aux"] if self.options.aux else values["loss"]
-        self.fabric.backward(self.scaler.scale(total))
+        self.fabric.backward(self.updater.scaler.scale(total))
         self.fabric.all_reduce(total.detach())  # in place: all skip a step or none
         self.updater.step(total, batch)
         self.position.step += 1
@@ -247,68 +224,20 @@ class Trainer(Runner):
     def _uses_float16(self) -> bool:
         return any(self.precision(stage.precision) == "16-mixed" for stage in self.config.stages)
 
-    # --- what is written
+    # --- what is measured
 
     def _log_training(self, stage: Stage, values: dict[str, float]) -> None:
         lr = max(group["lr"] for group in self.optimizer.param_groups if group["name"] != AUX)
         extra = {"epoch": self.position.epoch, "lr": lr, "skipped": self.updater.skipped}
-        self._log(stage, {**values, **extra})
-
-    def _log(self, stage: Stage, values: dict[str, float]) -> None:
-        if self.logger is not None:
-            self.logger.log(self.position.total, {"stage": stage.name, **values})
+        self.keeper.log(stage.name, {**values, **extra})
 
     def _validate(self, sanity: bool = False) -> None:
         values = self.validation.run(self.codec, self.loss, sanity=sanity)
         if sanity:
             return
-        self._log(self.validation.stage, values)
+        self.keeper.log(self.validation.stage.name, values)
         if not math.isfinite(values["val_loss"]):
             _log.warning("validation of stage %s: the loss is not finite", self.validation.stage.name)
-
-    def checkpoint_path(self, name: str) -> Path:
-        """Where the checkpoint of a name stands."""
-        return self.folder / "checkpoints" / f"{name}{checkpoints.SUFFIX}"
-
-    def _save(self, name: str) -> None:
-        if self.fabric.is_global_zero:
-            checkpoints.save(self.checkpoint_path(name), self._state())
-
-    def _copy_last(self, target: Path) -> None:
-        with atomic_path(target) as temporary:
-            shutil.copyfile(self.checkpoint_path("last"), temporary)
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "conditions": self._conditions(),
-            "data": self.data,
-            "position": asdict(self.position),
-            "skipped": self.updater.skipped,
-            "model": self.codec.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "rng": checkpoints.rng_state(),
-        }
-
-    def _conditions(self) -> dict[str, str]:
-        return conditions(self.options, self.model, self.config, self.fabric.world_size)
-
-    def _resume(self) -> bool:
-        """Continue exactly where a checkpoint was; the newest of the run's folder where none is named."""
-        path = checkpoint_file(self.options.checkpoint or self.folder / "checkpoints")
-        state = checkpoints.load(path)
-        if not isinstance(state, dict) or "position" not in state:
-            raise CheckpointError(f"{path}: not a checkpoint of a training run; expected one that trainer.py wrote")
-        check_conditions(state["conditions"], self._conditions(), str(path))
-        checkpoints.load_weights(self.codec, state["model"], str(path))
-        self.optimizer.load_state_dict(state["optimizer"])
-        if state["scaler"]:  # empty where no stage had used it yet
-            self.scaler.load_state_dict(state["scaler"])
-        self.position = Position(**state["position"])
-        self.data = dict(state.get("data", {}))
-        self.updater.skipped = state["skipped"]
-        checkpoints.set_rng_state(state["rng"])
-        return True
 
 
 def whole_codec(config: TrainConfig) -> Modes:

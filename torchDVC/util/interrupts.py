@@ -12,18 +12,21 @@ T = TypeVar("T")
 
 
 class Interrupts:
-    """While open, the first Ctrl-C or termination signal only sets ``requested``; a second one interrupts at once.
+    """While open, the first of `SIGNALS` only sets ``requested``; a second one interrupts at once.
 
+    ``number`` is then that signal's. A signal that the program was told to ignore (``nohup``) stays ignored.
     One that is opened inside another takes the signals until it is closed; Python hands them to the main thread only.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
     def __init__(self) -> None:
         self.requested = False
+        self.number = 0
 
     def __enter__(self) -> Interrupts:
-        handled = self.SIGNALS if threading.current_thread() is threading.main_thread() else ()
+        main = threading.current_thread() is threading.main_thread()
+        handled = [number for number in self.SIGNALS if main and signal.getsignal(number) != signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._handle) for number in handled}
         return self
 
@@ -37,7 +40,7 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
-        self.requested = True
+        self.requested, self.number = True, number
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
