@@ -189,15 +189,12 @@ class Tester(Runner):
     ) -> RDRow:
         info = reader.info
         pixels = info.width * info.height
-        costs = [complexity.totals(self.costs, row.type) for row in rows]
         modules = {row.module: row.parameters for row in self.costs}
         return RDRow(
             **{**conditions, "frames": len(rows)}, width=info.width, height=info.height, range=info.range,
             bpp_estimated=sum(row.bits for row in rows) / pixels / len(rows),
-            kmac_encode=sum(encode for encode, _ in costs) / len(rows),
-            kmac_decode=sum(decode for _, decode in costs) / len(rows),
-            parameters=sum(modules.values()), run_id=self.run_folder.run_id,
-            **measured, **frame_means(rows, pixels),
+            parameters=sum(modules.values()) or None, run_id=self.run_folder.run_id,
+            **complexity.frame_costs(self.costs, [row.type for row in rows]), **measured, **frame_means(rows, pixels),
         )
 
 
