@@ -125,12 +125,13 @@ def _comparison(args: argparse.Namespace) -> Comparison:
         _check(rows)
     metrics = _metrics(args.metrics, rows)
     datasets = {row.dataset for row in rows}
+    structure = None if args.mix else (rows[0].intra_period, rows[0].gop_size)
     notes: list[str] = []
     means = {}
     for metric in metrics:
         drawn = args.figure == "rd" and not args.sequences
         own = mean_curves(rows, metric, args.mix) if drawn else possible_mean_curves(rows, metric, notes, args.mix)
-        means[metric] = own + published_curves(datasets, metric, args.published)
+        means[metric] = own + published_curves(datasets, metric, args.published, structure)
     codecs = [row.codec for row in rows] + [curve.codec for of_metric in means.values() for curve in of_metric]
     sequences = {metric: curves(rows, metric) for metric in metrics}
     return Comparison(rows, choose_anchor(args.anchor, codecs), sequences, means, notes)
@@ -190,7 +191,7 @@ def _draw_rd(comparison: Comparison, args: argparse.Namespace) -> Figure:
     columns = len(by_metric) if widest == 1 else min(widest, MAXIMUM_COLUMNS)
     note = describe_conditions(comparison.rows)
     if any(_published(panel.curves) for panel in panels):
-        note += "; published points under the conditions of their papers"
+        note += "; published points not run by this framework"
     return rd_figure(panels, columns, note, args.log)
 
 
@@ -277,7 +278,8 @@ def _about_published(comparison: Comparison, args: argparse.Namespace) -> Iterab
     datasets = ", ".join(sorted({row.dataset for row in comparison.rows}))
     for name in args.published:
         if not found if name == "all" else f"{name} (published)" not in found:
-            yield f"no published points of {'any method' if name == 'all' else name} on {datasets} in these metrics"
+            what = "any method" if name == "all" else name
+            yield f"no published points of {what} on {datasets} in these metrics, with this coding structure"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import re
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from plots.plot import main
-from plots.published import SOURCES, published_curves
+from plots.published import SOURCES, Table, published_curves, tables
 from plots.rd_plots import COLOURS, complexity_figure, curve_styles, frames_figure
 from tests.result_rows import curve_rows, frame_row, rd_row
 from torchDVC.results.conditions import METRICS
@@ -21,7 +20,6 @@ from torchDVC.results.rows import write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"
-TABLES = ("uvg", "hevc_b", "hevc_c", "hevc_d", "hevc_e", "mcl_jcv")
 BAD_RATES = ("-1", "0", "nan", "inf", "x")
 BASE = {0.1: 30.0, 0.2: 33.0, 0.4: 36.0}
 
@@ -126,14 +124,40 @@ def test_no_results(tmp_path, capsys):
     assert capsys.readouterr().err == "no result has a rate; expected a value of bpp or bpp_estimated\n"
 
 
+def uvg_results(results, **conditions):
+    ours = curve_rows("ours", {0.05: 34.0, 0.1: 36.0, 0.2: 38.0}, dataset="UVG", **conditions)
+    write_rows(results / "ours" / "rd.csv", ours)
+    write_rows(results / "x264" / "rd.csv", curve_rows("x264", {0.06: 33.0, 0.2: 37.0}, dataset="UVG", **conditions))
+    return results / "rd.svg"
+
+
 def test_published_points_are_drawn_when_asked(results, capsys):
-    write_rows(results / "ours" / "rd.csv", curve_rows("ours", {0.05: 34.0, 0.1: 36.0, 0.2: 38.0}, dataset="UVG"))
-    write_rows(results / "x264" / "rd.csv", curve_rows("x264 veryfast", {0.06: 33.0, 0.2: 37.0}, dataset="UVG"))
-    out = results / "rd.svg"
-    assert main([str(results), "--published", "DVC", "SSF", "--out", str(out)]) == 0
-    assert "DVC (published)" in out.read_text() and "SSF (published)" in out.read_text()
+    out = uvg_results(results, intra_period=12, gop_size=1)
+    assert main([str(results), "--published", "DVC", "FVC", "--out", str(out)]) == 0
+    assert "DVC (published)" in out.read_text() and "FVC (published)" in out.read_text()
     printed = capsys.readouterr().out
     assert "not run by this framework" in printed and "DVC (published)" in printed
+    assert main([str(results), "--published", "all", "--out", str(out)]) == 0
+    assert "DCVC (published)" in out.read_text() and "SSF" not in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("method", "of", "beside"),
+    [
+        ("DVC", "intra period 12, GOP size 1", (32, 1)),
+        ("SSF", "intra period not told, GOP size not told", (12, 1)),
+        ("VTM-17.0 low delay B", "intra period 0, GOP size 1", (12, 8)),
+    ],
+)
+def test_published_points_of_another_coding_structure_are_refused_until_told(results, capsys, method, of, beside):
+    out = uvg_results(results, intra_period=beside[0], gop_size=beside[1], psnr_yuv=35.0)
+    command = [str(results), "--published", method, "--metrics", "psnr_yuv" if "VTM" in method else "psnr_rgb"]
+    assert main([*command, "--out", str(out)]) == 2
+    said = f"the results intra period {beside[0]}, GOP size {beside[1]}; --mix compares them anyway"
+    assert capsys.readouterr().err == f"UVG: the published points of {method} have {of}, {said}\n"
+    assert not out.exists()
+    assert main([*command, "--mix", "--out", str(out)]) == 0
+    assert f"{method}, {of} (published)" in out.read_text()
 
 
 def test_published_points_that_are_not_there_are_not_announced(results, capsys):
@@ -196,10 +220,9 @@ def test_frames_are_counted_in_whole_numbers():
     assert all(tick == round(tick) for ax in figure.axes for tick in ax.get_xticks())
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_published_tables_are_rising_curves_with_a_source(table):
-    module = importlib.import_module(f"plots.rd_points_{table}")
-    for (method, metric), points in module.POINTS.items():
+@pytest.mark.parametrize("table", tables(), ids=lambda table: f"{table.dataset}, {table}")
+def test_published_tables_are_rising_curves_with_a_source(table: Table):
+    for (method, metric), points in table.points.items():
         assert method in SOURCES and metric in METRICS
         assert len(points) >= 4
         assert all(a < b and c < d for (a, c), (b, d) in pairwise(points)), (method, metric)
@@ -208,10 +231,11 @@ def test_published_tables_are_rising_curves_with_a_source(table):
 
 
 def test_published_dvc_on_uvg():
-    (dvc,) = published_curves(["UVG"], "psnr_rgb", ["DVC"])
+    (dvc,) = published_curves(["UVG"], "psnr_rgb", ["DVC"], (12, 1))
     assert dvc.rates[0] == pytest.approx(0.06013501, abs=1e-6)
     assert dvc.qualities[-1] == pytest.approx(37.69306179, abs=1e-6)
-    assert len(published_curves(["UVG", "HEVC-B"], "psnr_rgb", ["all"])) == 20
+    assert len(published_curves(["UVG", "HEVC-B"], "psnr_rgb", ["all"], None)) == 20
+    assert len(published_curves(["UVG", "HEVC-B"], "psnr_rgb", ["all"], (12, 1))) == 8
 
 
 def test_curves_are_told_apart_without_colour():
