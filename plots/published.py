@@ -88,7 +88,8 @@ def published_curves(
                 continue
             if structure in (None, table.structure):
                 name = f"{method}, {table}" if structure is None else method
-                found.append(Curve(f"{name} (published)", table.dataset, "", *zip(*points, strict=True)))
+                rates, qualities = zip(*points, strict=True)
+                found.append(Curve(f"{name} (published)", table.dataset, "", rates, qualities))
             elif method in names:
                 raise DataError(
                     f"{table.dataset}: the published points of {method} have {table}, the results"

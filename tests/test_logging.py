@@ -245,24 +245,41 @@ def test_an_unreachable_comet_costs_one_line(
     assert (tmp_path / "comet_offline.zip").exists()
 
 
-def test_the_key_may_stand_in_keys_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    comet = FakeComet(online=True)
+@pytest.fixture
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The place of ``keys.json``, with nothing in the environment."""
+    for name in ("COMET_API_KEY", "COMET_WORKSPACE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(metrics_logging, "KEYS_FILE", tmp_path / "keys.json")
+    return tmp_path / "keys.json"
+
+
+@pytest.mark.parametrize("online", [True, False])
+def test_key_and_workspace_may_stand_in_keys_json(
+        tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch, online: bool) -> None:
+    """The workspace is that of the offline experiment too, where the server does not answer."""
+    comet = FakeComet(online)
     monkeypatch.setitem(sys.modules, "comet_ml", comet)
-    monkeypatch.delenv("COMET_API_KEY", raising=False)
-    keys = tmp_path / "keys.json"
-    monkeypatch.setattr(metrics_logging, "KEYS_FILE", keys)
-    keys.write_text('{"comet_api_key": "from file", "comet_workspace": "lab"}')
+    keys.write_text('{\n    "api_key": "from file",\n    "workspace": "lab"\n}', encoding="utf-8-sig")
+    with logger(tmp_path, comet=True) as log:
+        log.log(3, {"rate": 0.5})
+    assert comet.calls[0]["api_key"] == "from file"
+    assert [call["workspace"] for call in comet.calls] == ["lab"] * (1 if online else 2)
+    monkeypatch.setenv("COMET_WORKSPACE", "another")
     logger(tmp_path, comet=True).close()
-    assert (comet.calls[0]["api_key"], comet.calls[0]["workspace"]) == ("from file", "lab")
+    assert (comet.calls[-1]["workspace"], comet.calls[-1]["api_key"]) == ("another", "from file")
+
+
+def test_a_keys_json_of_another_form_is_refused(tmp_path: Path, keys: Path) -> None:
     for broken in ("{", "[]", '{"key": 1}', "3"):
         keys.write_text(broken)
-        with pytest.raises(ConfigError, match=r'keys\.json: expected JSON with "comet_api_key"'):
+        with pytest.raises(ConfigError, match=r'keys\.json: expected JSON with "api_key" and "workspace"'):
             logger(tmp_path, comet=True)
 
 
 def test_the_example_of_keys_json_has_the_right_names() -> None:
     example = metrics_logging.KEYS_FILE.with_name("keys.example.json")
-    assert {"comet_api_key", "comet_workspace"} == set(json.loads(example.read_text()))
+    assert {"api_key", "workspace"} == set(json.loads(example.read_text()))
 
 
 def test_an_impossible_experiment_key_is_refused(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def test_the_conda_environment_equals_the_pip_lists() -> None:
     *conda, pip = environment["dependencies"]
     assert pip == {"pip": [line for name in LISTS for line in requirements(name)]}
     assert conda == ["python=3.11", "pip"]
+    assert environment["name"] == "Learned_Codec_Protocol"
 
 
 def test_the_package_imports_without_compressai() -> None:

@@ -1,7 +1,7 @@
 """The table of module types that a model csv may name; ``python -m torchDVC.advance_modules`` prints it.
 
-A type enters the table by `torchDVC.config.registry.codec_module`, in a file under ``torchDVC/modules`` or in a folder
-that the environment variable ``TORCHDVC_PLUGINS`` names. ``docs/add_a_module.md`` shows how.
+A type enters the table by `torchDVC.config.registry.codec_module`: in a file under ``torchDVC/modules``, in this file,
+or in a folder that the environment variable ``TORCHDVC_PLUGINS`` names. ``docs/add_a_module.md`` shows how.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from torchDVC.config.problems import Report, short_path
-from torchDVC.config.registry import ModuleType, load_class, scan
+from torchDVC.config.registry import ModuleType, codec_module, load_class, scan
 from torchDVC.util.errors import run_command
 
-__all__ = ["load_class", "main", "module_types"]
+__all__ = ["codec_module", "load_class", "main", "module_types"]
 
 
 def module_types() -> Mapping[str, ModuleType]:

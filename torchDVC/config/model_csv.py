@@ -11,7 +11,7 @@ from torchDVC.config.json_files import read_arguments
 from torchDVC.config.lookup import find_arguments, find_weights
 from torchDVC.config.problems import Report, Where
 from torchDVC.config.records import ModelConfig, ModuleSpec
-from torchDVC.config.registry import ModuleType
+from torchDVC.config.registry import ModuleType, undeclared
 from torchDVC.config.text_files import read_lines
 from torchDVC.util.errors import nearest
 
@@ -26,7 +26,8 @@ def read_model_csv(path: Path, types: Mapping[str, ModuleType], report: Report) 
         _check_names(row, where, taken, report)
         module_type = types.get(row["type"])
         if module_type is None:
-            report.add(where, f"unknown module type '{row['type']}'{nearest(row['type'], types)}")
+            hint = undeclared(row["type"]) or nearest(row["type"], types)
+            report.add(where, f"unknown module type '{row['type']}'{hint}")
             continue
         modules.append(_module(row, module_type, path, where, taken, report))
     return ModelConfig(path.stem, path, tuple(modules))

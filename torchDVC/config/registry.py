@@ -16,6 +16,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ def _declaration(
 
 
 def scan(report: Report) -> Mapping[str, ModuleType]:
-    """Find every module type of the package and of the user's plug-in folders, by name.
+    """Find every module type of the package, ``advance_modules.py`` included, and of plug-in folders, by name.
 
     Two types of one name, source that does not parse and declarations that are not literal are noted in ``report``.
     """
@@ -126,6 +127,17 @@ def scan(report: Report) -> Mapping[str, ModuleType]:
                 first = f"{short_path(owner.file)}:{owner.line}"
                 report.add(Where(file, found.line), f"module type '{found.name}' is already taken by {first}")
     return types
+
+
+def undeclared(name: str) -> str:
+    """Where a class of this name stands that is no module type, for the end of a message; nothing where none does."""
+    begins = re.compile(rf"^class {re.escape(name)}\b", re.MULTILINE)
+    for file in _source_files(Report()):
+        found = begins.search(file.read_text(encoding="utf-8", errors="replace"))
+        if found:
+            line = found.string.count("\n", 0, found.start()) + 1
+            return f"; {short_path(file)}:{line} has a class of this name, which needs @{_DECORATOR}(reads=…, writes=…)"
+    return ""
 
 
 def load_class(module_type: ModuleType) -> type[Any]:
@@ -157,6 +169,7 @@ def _import_file(path: Path) -> Any:
 
 def _source_files(report: Report) -> Iterable[Path]:
     yield from sorted((PACKAGE / "modules").rglob("*.py"))
+    yield PACKAGE / "advance_modules.py"
     for folder in filter(None, os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)):
         path = Path(folder).expanduser().resolve()
         if not path.is_dir():

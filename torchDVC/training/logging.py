@@ -203,6 +203,7 @@ class _CometSettings:
         self.name = name
         self.key = key
         self.configuration = configuration
+        self.api_key, self.workspace = _comet_keys()
 
     def start(self, folder: str | None = None, **where: Any) -> Any:
         """A new experiment that logs what it is told and looks at nothing by itself."""
@@ -211,8 +212,8 @@ class _CometSettings:
                                "log_env_details", "auto_output_logging", "auto_param_logging", "auto_metric_logging",
                                "auto_log_co2"), False)
         config = comet_ml.ExperimentConfig(name=self.name, display_summary_level=0, offline_directory=folder, **quiet)
-        experiment = comet_ml.start(project_name=self.project, experiment_key=self.key, experiment_config=config,
-                                    **where)
+        experiment = comet_ml.start(workspace=self.workspace or None, project_name=self.project,
+                                    experiment_key=self.key, experiment_config=config, **where)
         experiment.log_parameters(self.configuration)
         return experiment
 
@@ -265,11 +266,10 @@ class _OfflineComet:
 
 def _comet(settings: _CometSettings, metrics: MetricsFile) -> _Sink:
     """An experiment on the server if there is a key and the server answers, else an offline one."""
-    api_key, workspace = _comet_key()
-    if not api_key:
+    if not settings.api_key:
         return _OfflineComet(settings, metrics)
     try:
-        experiment = settings.start(api_key=api_key, workspace=workspace or None, online=True)
+        experiment = settings.start(api_key=settings.api_key, online=True)
         if experiment.alive:
             return _Comet(experiment)
         reason = "no connection, or the key was refused"
@@ -279,17 +279,23 @@ def _comet(settings: _CometSettings, metrics: MetricsFile) -> _Sink:
     return _OfflineComet(settings, metrics)
 
 
-def _comet_key() -> tuple[str, str]:
-    """API key and workspace, from the environment, else ``keys.json``; empty texts where there is none."""
-    key, workspace = os.environ.get("COMET_API_KEY", ""), os.environ.get("COMET_WORKSPACE", "")
-    if key or not KEYS_FILE.exists():
-        return key, workspace
+def _comet_keys() -> tuple[str, str]:
+    """API key and workspace, each from the environment, else from ``keys.json``; empty texts where there is none."""
+    filed = {} if os.environ.get("COMET_API_KEY") or not KEYS_FILE.exists() else _read_keys(KEYS_FILE)
+    api_key, workspace = (
+        os.environ.get(f"COMET_{name.upper()}") or filed.get(name) or "" for name in ("api_key", "workspace")
+    )
+    return api_key, workspace
+
+
+def _read_keys(path: Path) -> dict[str, str]:
+    """What ``keys.json`` says: ``{"api_key": …, "workspace": …}``, the workspace or not."""
     try:
-        keys = json.loads(KEYS_FILE.read_text(encoding="utf-8"))
-        return str(keys["comet_api_key"]), str(keys.get("comet_workspace") or "")
+        keys = json.loads(path.read_text(encoding="utf-8-sig"))
+        return {"api_key": str(keys["api_key"]), "workspace": str(keys.get("workspace") or "")}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        expected = "see keys.example.json beside it"
-        raise ConfigError([f"{KEYS_FILE}: expected JSON with \"comet_api_key\"; {expected}"]) from error
+        expected = 'JSON with "api_key" and "workspace"; see keys.example.json beside it'
+        raise ConfigError([f"{path}: expected {expected}"]) from error
 
 
 def _import_comet() -> Any:
