@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from plots.options import PlotOptions
     from torchDVC.results.bd_rate import Entry
     from torchDVC.results.conditions import Curve
     from torchDVC.results.rows import RDRow
 
 MAXIMUM_COLUMNS = 4
-DEFAULT_METRICS = ("psnr_rgb", "ms_ssim_rgb")
 
 
 @dataclass(frozen=True)
@@ -53,47 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     from torchDVC.util.errors import run_command
 
-    return run_command(lambda: _run(_arguments(argv)))
+    return run_command(lambda: _run(argv))
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    from torchDVC.results.arguments import Parser, positive
-
-    parser = Parser(prog="plot.py", description=__doc__)
-    parser.add_argument("results", nargs="+", type=Path, help="csv files, or folders to look for them in")
-    parser.add_argument("--out", type=Path, default=Path("rd.png"), help="the figure: .png, .svg or .pdf (%(default)s)")
-    parser.add_argument(
-        "--figure",
-        choices=("rd", "complexity", "frames"),
-        default="rd",
-        help="R-D curves; BD-rate against complexity; quality and bits by frame (from frames.csv beside rd.csv)",
-    )
-    parser.add_argument("--metrics", nargs="+", metavar="METRIC", help=f"default: {' '.join(DEFAULT_METRICS)}")
-    parser.add_argument(
-        "--anchor", default="", help="codec that BD-rates are against; default: the first of x264, x265, …"
-    )
-    parser.add_argument("--method", choices=("pchip", "akima"), default="pchip", help="interpolation for BD-rates")
-    parser.add_argument(
-        "--average",
-        choices=("rates", "curve"),
-        default="rates",
-        help="BD-rate of a data set: the mean of its sequences' BD-rates, or the BD-rate of the mean curve",
-    )
-    parser.add_argument("--published", nargs="+", default=[], metavar="METHOD", help="draw published points; 'all'")
-    parser.add_argument("--seqs", nargs="+", metavar="SEQUENCE", help="only these sequences")
-    parser.add_argument("--codecs", nargs="+", metavar="CODEC", help="only these codecs, such as 'x264 medium'")
-    parser.add_argument(
-        "--bpp", type=positive, help="rate of the points that --figure frames draws; default: the median"
-    )
-    parser.add_argument("--sequences", action="store_true", help="one panel for each sequence instead of data set")
-    parser.add_argument("--log", action="store_true", help="logarithmic rate axis")
-    parser.add_argument("--mix", action="store_true", help="compare different test conditions, named in the legend")
-    return parser.parse(argv)
-
-
-def _run(args: argparse.Namespace) -> None:
+def _run(argv: Sequence[str] | None) -> None:
+    from plots.options import PlotOptions
     from plots.rd_plots import save
+    from torchDVC.config.flags import parse_flags
 
+    args = parse_flags(PlotOptions, argv, usage="python plots/plot.py RESULTS [flags]", description=__doc__ or "")
     comparison = _comparison(args)
     draw = {"rd": _draw_rd, "complexity": _draw_complexity, "frames": _draw_frames}[args.figure]
     report = "\n".join(_report(comparison, args))
@@ -102,7 +69,7 @@ def _run(args: argparse.Namespace) -> None:
     print(f"wrote {args.out}")
 
 
-def _comparison(args: argparse.Namespace) -> Comparison:
+def _comparison(args: PlotOptions) -> Comparison:
     from plots.published import published_curves
     from torchDVC.results.bd_rate import choose_anchor
     from torchDVC.results.conditions import (
@@ -160,6 +127,7 @@ def _check(rows: Sequence[RDRow]) -> None:
 
 def _metrics(asked: Sequence[str] | None, rows: Sequence[RDRow]) -> list[str]:
     """The metrics asked for, or those of the default, that rows with a rate have."""
+    from plots.options import DEFAULT_METRICS
     from torchDVC.results.conditions import METRICS
     from torchDVC.util.errors import DataError, LCPError, nearest
 
@@ -175,7 +143,7 @@ def _metrics(asked: Sequence[str] | None, rows: Sequence[RDRow]) -> list[str]:
     return known
 
 
-def _draw_rd(comparison: Comparison, args: argparse.Namespace) -> Figure:
+def _draw_rd(comparison: Comparison, args: PlotOptions) -> Figure:
     """One panel for each metric and data set or sequence: rows of metrics, in one row where there is one data set."""
     from plots.rd_plots import Panel, rd_figure
     from torchDVC.results.conditions import describe_conditions, group
@@ -200,7 +168,7 @@ def _published(curves: Iterable[Curve]) -> set[str]:
     return {curve.codec for curve in curves if curve.codec.endswith("(published)")}
 
 
-def _draw_complexity(comparison: Comparison, args: argparse.Namespace) -> Figure:
+def _draw_complexity(comparison: Comparison, args: PlotOptions) -> Figure:
     """BD-rate in the first metric against what each codec costs, means over its rows."""
     from plots.rd_plots import COMPLEXITY, complexity_figure
     from torchDVC.results.bd_rate import dataset_rates
@@ -221,7 +189,7 @@ def _draw_complexity(comparison: Comparison, args: argparse.Namespace) -> Figure
     return complexity_figure(rates, costs, note)
 
 
-def _draw_frames(comparison: Comparison, args: argparse.Namespace) -> Figure:
+def _draw_frames(comparison: Comparison, args: PlotOptions) -> Figure:
     """Each codec's rate point nearest to the rate asked for, on every sequence."""
     from plots.rd_plots import frames_figure
     from torchDVC.results.conditions import group
@@ -244,7 +212,7 @@ def _draw_frames(comparison: Comparison, args: argparse.Namespace) -> Figure:
     return frames_figure(runs, next(iter(comparison.means)), note)
 
 
-def _report(comparison: Comparison, args: argparse.Namespace) -> Iterable[str]:
+def _report(comparison: Comparison, args: PlotOptions) -> Iterable[str]:
     """What a reader of the figure must know: conditions, estimated rates, BD-rates with method and overlap."""
     from torchDVC.results.bd_rate import bd_lines
     from torchDVC.results.conditions import METRICS, describe_conditions
@@ -266,7 +234,7 @@ def _report(comparison: Comparison, args: argparse.Namespace) -> Iterable[str]:
             yield text_table(*bd_lines(entries)).rstrip()
 
 
-def _about_published(comparison: Comparison, args: argparse.Namespace) -> Iterable[str]:
+def _about_published(comparison: Comparison, args: PlotOptions) -> Iterable[str]:
     """Under which conditions the published points stand, and which that were asked for are not there."""
     from plots.published import CONDITIONS
 

@@ -100,9 +100,9 @@ def test_akima_the_mean_curve_and_another_anchor(results, capsys):
         (["--seqs", "t"], "no results of sequence 't'"),
         (["--codecs", "our"], "no results of codec 'our'; did you mean 'ours'?"),
         (["--out", "rd.jpg"], "rd.jpg: cannot draw '.jpg' files; expected .png, .svg, .pdf"),
-        (["--colour"], "unknown argument '--colour'"),
+        (["--colour"], "unknown flag '--colour'"),
         (["--codecs", "x264 veryfast", "--figure", "frames"], "no frames.csv"),
-        *((["--figure", "frames", "--bpp", bpp], f"--bpp: '{bpp}'; expected a number above 0") for bpp in BAD_RATES),
+        *((["--figure", "frames", "--bpp", bpp], f"--bpp '{bpp}'; expected a number above 0") for bpp in BAD_RATES),
     ],
 )
 def test_errors_are_one_line(results, capsys, monkeypatch, arguments, message):

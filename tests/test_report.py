@@ -171,7 +171,7 @@ def test_means_that_cannot_be_made_are_noted(tmp_path):
     [
         (["none"], "none: no such file"),
         (["--anchor", "x256"], "no results of the anchor 'x256'"),
-        (["--frame", "3"], "unknown argument '--frame'; did you mean '--frames'?"),
+        (["--frame", "3"], "unknown flag '--frame'; did you mean '--frames'?"),
     ],
 )
 def test_errors_are_one_line(results, capsys, arguments, message):

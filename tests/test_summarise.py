@@ -90,8 +90,8 @@ def test_filters(results, capsys):
         (["--where", "bpp>99"], "no rows left"),
         (["--sort", "psnr"], "unknown column 'psnr'"),
         (["--out", "t.pdf"], "t.pdf: cannot write '.pdf' files; expected .csv, .md, .tex, .txt, or --format"),
-        (["--format", "word"], "--format: invalid choice: 'word'"),
-        (["--filter"], "unknown argument '--filter'"),
+        (["--format", "word"], "--format 'word'; expected text, csv, markdown or latex"),
+        (["--filter"], "unknown flag '--filter'"),
         (["none"], "none: no such file"),
     ],
 )

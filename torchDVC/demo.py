@@ -7,7 +7,6 @@ higher Lagrangians, test all of them, measure x264 on the same frames, draw the 
 
 from __future__ import annotations
 
-import argparse
 import configparser
 import csv
 import io
@@ -19,7 +18,9 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 
+from torchDVC.config.flags import flag, parse_flags
 from torchDVC.config.problems import CONFIGS
+from torchDVC.config.values import any_path, number
 from torchDVC.util.errors import LCPError, run_command
 from torchDVC.util.files import write_text
 
@@ -214,17 +215,23 @@ def run(*arguments: object) -> None:
         raise LCPError(f"the demo stops: this command ended with exit code {code}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """The command line of ``python -m torchDVC.demo``."""
+
+    video: Path | None = flag(any_path, "your own clip (default: embedded clips)", metavar="FILE", default=None)
+    minutes: float = flag(number(above=True), "training time", metavar="M", default=5.0)
+    out: Path = flag(any_path, "folder for everything", metavar="DIR", default=Path("demo"))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m torchDVC.demo", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--video", type=Path, metavar="FILE", help="your own clip; default: embedded clips")
-    parser.add_argument("--minutes", type=float, default=5, metavar="M", help="training time (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="default: %(default)s")
-    args = parser.parse_args(argv)
-    return run_command(lambda: _run(args))
+    return run_command(lambda: _run(argv))
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(argv: Sequence[str] | None) -> None:
+    usage = "python -m torchDVC.demo [flags]"
+    args = parse_flags(DemoOptions, argv, usage=usage, description=(__doc__ or "").partition("\n")[0])
     if not (ROOT / "plots" / "plot.py").is_file():
         raise LCPError(f"{ROOT}: no plots/plot.py here; expected the demo to run in a checkout")
     clips = own_clips(args.video, args.out) if args.video else Clips()

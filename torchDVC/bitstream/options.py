@@ -9,17 +9,13 @@ from pathlib import Path
 
 from torchDVC.config.command_line import RunOptions
 from torchDVC.config.flags import argument, flag, parse_flags, same_flag, switch_flag
-from torchDVC.config.values import Unexpected, choice, whole, words
+from torchDVC.config.values import Unexpected, any_path, choice, whole, words
 from torchDVC.util.files import in_the_way
 
 _FILES = "files"
 _MODEL = "model"
 _VIDEO = "video"
 _GROUPS = (_FILES, _MODEL, _VIDEO, "coding structure", "machine")
-
-
-def _path(text: str) -> Path:
-    return Path(words(text)).expanduser()
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -61,7 +57,7 @@ class SourceOptions:
         words, "model csv: a name under configs/model, or a path", group=_MODEL, metavar="CSV", default=None
     )
     checkpoint: Path | None = flag(
-        _path, "trained weights: a checkpoint or the folder of a run's", group=_MODEL, metavar="PATH", default=None
+        any_path, "trained weights: a checkpoint or the folder of a run's", group=_MODEL, metavar="PATH", default=None
     )
     run_config: str | None = flag(
         words,
@@ -79,7 +75,7 @@ class SourceOptions:
 class ExportOptions(SourceOptions):
     """``codec.py export``."""
 
-    out: Path = flag(_path, "the model file to write", group=_FILES, metavar="FILE")
+    out: Path = flag(any_path, "the model file to write", group=_FILES, metavar="FILE")
 
     def problems(self) -> Iterator[str]:
         """What is wrong with combinations of flags."""
@@ -92,8 +88,8 @@ class ExportOptions(SourceOptions):
 class EncodeOptions(SourceOptions):
     """``codec.py encode``."""
 
-    input: Path = argument(_path, "video file, .y4m, .yuv, picture or folder of them", group=_FILES, metavar="INPUT")
-    output: Path = argument(_path, "the stream to write, .lcp", group=_FILES, metavar="OUTPUT")
+    input: Path = argument(any_path, "video file, .y4m, .yuv, picture or folder of them", group=_FILES, metavar="INPUT")
+    output: Path = argument(any_path, "the stream to write, .lcp", group=_FILES, metavar="OUTPUT")
     model: str | None = flag(
         words, "model file, or the name of a model that is kept or shipped", group=_MODEL, metavar="FILE", default=None
     )
@@ -142,8 +138,10 @@ class EncodeOptions(SourceOptions):
 class DecodeOptions:
     """``codec.py decode``."""
 
-    input: Path = argument(_path, "the stream, .lcp", group=_FILES, metavar="INPUT")
-    output: Path = argument(_path, ".y4m, .yuv, .mp4, or a folder for png (no suffix)", group=_FILES, metavar="OUTPUT")
+    input: Path = argument(any_path, "the stream, .lcp", group=_FILES, metavar="INPUT")
+    output: Path = argument(
+        any_path, ".y4m, .yuv, .mp4, or a folder for png (no suffix)", group=_FILES, metavar="OUTPUT"
+    )
     model: str | None = flag(
         words, "model file (default: found by the hash in the stream)", group=_MODEL, metavar="FILE", default=None
     )
@@ -159,7 +157,7 @@ class DecodeOptions:
 class InfoOptions:
     """``codec.py info``."""
 
-    input: Path = argument(_path, "the stream, .lcp", group=_FILES, metavar="INPUT")
+    input: Path = argument(any_path, "the stream, .lcp", group=_FILES, metavar="INPUT")
     model: str | None = flag(
         words, "model file, for the bits of each module", group=_MODEL, metavar="FILE", default=None
     )

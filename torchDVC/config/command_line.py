@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchDVC.config.flags import flag, parse_flags, switch_flag
-from torchDVC.config.values import Unexpected, choice, number, whole, words
+from torchDVC.config.values import Unexpected, any_path, choice, existing_path, number, whole, words
 
 _RUN = "what to run"
 _RATE = "rate and distortion"
@@ -30,17 +30,6 @@ def _power_of_two(text: str) -> int:
     if value < 1 or value & (value - 1):
         raise Unexpected(expected)
     return int(value)
-
-
-def _existing_path(text: str) -> Path:
-    path = Path(text).expanduser()
-    if not os.path.exists(path):
-        raise Unexpected("a file or folder that exists")
-    return path
-
-
-def _path(text: str) -> Path:
-    return Path(words(text)).expanduser()
 
 
 def _folder_name(text: str) -> str:
@@ -98,7 +87,7 @@ class RunOptions:
         default="none",
     )
     checkpoint: Path | None = flag(
-        _existing_path, "checkpoint to start from", group=_RESTORE, metavar="PATH", default=None
+        existing_path, "checkpoint to start from", group=_RESTORE, metavar="PATH", default=None
     )
     not_load_I: bool = switch_flag("leave the intra codec's weights out of what is loaded", group=_RESTORE)
 
@@ -113,7 +102,7 @@ class RunOptions:
         words, "key of a Comet experiment to go on with", group=_RESULTS, metavar="KEY", default=None
     )
     project_name: str = flag(words, "Comet project", group=_RESULTS, metavar="NAME", default="torchDVC")
-    save_dir: Path | None = flag(_path, "folder for the results", group=_RESULTS, metavar="DIR", default=None)
+    save_dir: Path | None = flag(any_path, "folder for the results", group=_RESULTS, metavar="DIR", default=None)
     no_image: bool = switch_flag("write no pictures", group=_RESULTS)
     no_comet: bool = switch_flag("log nothing to Comet, not even offline", group=_RESULTS)
 
@@ -208,7 +197,7 @@ class TrainOptions(RunOptions):
     )
     no_sanity: bool = switch_flag("skip the short validation before training", group=_TRAINING)
     final_copy: Path | None = flag(
-        _path, "copy the last checkpoint to this file or folder", group=_RESULTS, metavar="PATH", default=None
+        any_path, "copy the last checkpoint to this file or folder", group=_RESULTS, metavar="PATH", default=None
     )
 
     def __post_init__(self) -> None:

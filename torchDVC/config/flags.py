@@ -14,12 +14,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any, NoReturn, TypeVar
 
 from torchDVC.config.values import Reader, Unexpected
 from torchDVC.util.errors import ConfigError, did_you_mean
+
+GROUP = "flags"
+"""Under which `--help` shows the flags of programs that have few."""
 
 _METADATA = "flag"
 Options = TypeVar("Options")
@@ -42,19 +46,19 @@ class Flag:
 
 
 def flag(
-    read: Reader, text: str, *, group: str, metavar: str = "", many: bool = False, short: str = "",
+    read: Reader, text: str, *, group: str = GROUP, metavar: str = "", many: bool = False, short: str = "",
     default: Any = MISSING,
 ) -> Any:
     """A field that a flag of its name fills. Without a default the flag must be given."""
     return dataclasses.field(default=default, metadata={_METADATA: Flag(read, text, group, metavar, many, short)})
 
 
-def argument(read: Reader, text: str, *, group: str, metavar: str) -> Any:
-    """A field that the next value without a flag fills; it must be given."""
-    return dataclasses.field(metadata={_METADATA: Flag(read, text, group, metavar, positional=True)})
+def argument(read: Reader, text: str, *, group: str = GROUP, metavar: str, many: bool = False) -> Any:
+    """A field that the next value without a flag, or all of them, fills; it must be given."""
+    return dataclasses.field(metadata={_METADATA: Flag(read, text, group, metavar, many, positional=True)})
 
 
-def switch_flag(text: str, *, group: str, default: bool = False) -> Any:
+def switch_flag(text: str, *, group: str = GROUP, default: bool = False) -> Any:
     """A field that a flag without a value sets; with ``default`` True, ``--no-<flag>`` clears it."""
     return dataclasses.field(default=default, metadata={_METADATA: Flag(None, text, group)})
 
@@ -66,14 +70,14 @@ def same_flag(options: type[Any], name: str) -> Any:
 
 
 def parse_flags(
-    options: type[Options], arguments: Sequence[str], *, usage: str, description: str, groups: Sequence[str] = ()
+    options: type[Options], arguments: Sequence[str] | None, *, usage: str, description: str, groups: Sequence[str] = ()
 ) -> Options:
     """Read an argument list into a record of flags; ``--help`` prints the flags by group and ends the program.
 
     Args:
         options: a dataclass of `flag` and `switch_flag` fields. Its method ``problems``, where it has one, yields what
             is wrong with a combination of flags.
-        arguments: as in ``sys.argv[1:]``.
+        arguments: as in ``sys.argv[1:]``, which None stands for.
         usage: the form of a typical call.
         groups: the order in which ``--help`` shows the groups of flags; others follow.
 
@@ -81,11 +85,11 @@ def parse_flags(
         ConfigError: one line for each unknown flag, missing flag, unreadable value and contradiction.
     """
     parser = _parser(options, usage, description, groups)
-    known, unknown = parser.parse_known_args(list(arguments))
+    known, unknown = parser.parse_known_args(sys.argv[1:] if arguments is None else list(arguments))
     problems = list(_unknown(unknown, options))
     values = {}
     for field in _fields(options):
-        if hasattr(known, field.name):
+        if getattr(known, field.name, []) != []:
             try:
                 values[field.name] = _read(field.metadata[_METADATA], getattr(known, field.name))
             except Unexpected as error:
@@ -172,7 +176,7 @@ def _add(group: Any, field: dataclasses.Field[Any], declared: Flag) -> None:
         text += f" (default {field.default})"
     metavar = declared.metavar or field.name.upper()
     if declared.positional:
-        group.add_argument(field.name, nargs="?", metavar=metavar, help=text)
+        group.add_argument(field.name, nargs="*" if declared.many else "?", metavar=metavar, help=text)
         return
     names = [f"-{declared.short}", name] if declared.short else [name]
     group.add_argument(

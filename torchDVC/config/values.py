@@ -7,8 +7,10 @@ key or the flag, and where it stands.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from torchDVC.util.errors import did_you_mean
@@ -78,6 +80,25 @@ def words(text: str) -> str:
     if not text:
         raise Unexpected("a value")
     return text
+
+
+def any_path(text: str) -> Path:
+    """The path of a file or folder, whether it exists or not."""
+    return Path(words(text)).expanduser()
+
+
+def existing_path(text: str) -> Path:
+    """The path of a file or folder that exists."""
+    if not os.path.exists(any_path(text)):
+        raise Unexpected("a file or folder that exists")
+    return any_path(text)
+
+
+def existing_file(text: str) -> Path:
+    """The path of a file that exists."""
+    if not os.path.isfile(any_path(text)):
+        raise Unexpected("a file that exists")
+    return any_path(text)
 
 
 def optional(reader: Reader, word: str) -> Reader:

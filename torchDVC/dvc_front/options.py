@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torchDVC.config.command_line import TrainOptions
 from torchDVC.config.flags import flag, parse_flags, same_flag, switch_flag
-from torchDVC.config.values import Unexpected, choice, whole, words
+from torchDVC.config.values import Unexpected, choice, existing_file, whole, words
 
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)
 """λ of quality levels 1 to 8, those of compressai's zoo: the loss is R + 255² λ D, with D on [0, 1]."""
@@ -24,18 +24,11 @@ _RUN = "what to do with it"
 _RESTORE = "starting from an earlier run"
 
 
-def _existing_file(text: str) -> Path:
-    path = Path(text).expanduser()
-    if not path.is_file():
-        raise Unexpected("a file that exists")
-    return path
-
-
 def _weights(text: str) -> Path | str:
     if text == NO_WEIGHTS:
         return NO_WEIGHTS
     try:
-        return _existing_file(text)
+        return existing_file(text)
     except Unexpected:
         raise Unexpected(f"a file that exists, or {NO_WEIGHTS}") from None
 
@@ -50,10 +43,10 @@ class DVCOptions:
     """The command line of ``DVC.py``; flags that the engine has too mean the same."""
 
     MENet: str = flag(words, "motion estimator: SPy, PWC, or a module type", group=_CODEC, metavar="NAME")
-    motion_coder_conf: Path = flag(_existing_file, "yml of the motion coder", group=_CODEC, metavar="YML")
-    residual_coder_conf: Path = flag(_existing_file, "yml of the residual coder", group=_CODEC, metavar="YML")
+    motion_coder_conf: Path = flag(existing_file, "yml of the motion coder", group=_CODEC, metavar="YML")
+    residual_coder_conf: Path = flag(existing_file, "yml of the residual coder", group=_CODEC, metavar="YML")
     intra_coder_conf: Path | None = flag(
-        _existing_file, "yml of the intra coder (default: that of compressai's zoo for the quality level)",
+        existing_file, "yml of the intra coder (default: that of compressai's zoo for the quality level)",
         group=_CODEC, metavar="YML", default=None,
     )  # fmt: skip
     intra_weights: Path | str | None = flag(
@@ -61,14 +54,14 @@ class DVCOptions:
         group=_CODEC, metavar="PATH", default=None,
     )  # fmt: skip
     ME_weights: Path | None = flag(
-        _existing_file, "weights of the motion estimator", group=_CODEC, metavar="PATH", default=None
+        existing_file, "weights of the motion estimator", group=_CODEC, metavar="PATH", default=None
     )
     quality_level: int = flag(
         whole(1, len(LAMBDAS)), f"1 to {len(LAMBDAS)}: the Lagrangian", group=_CODEC, metavar="Q"
     )
 
     train_conf: Path | None = flag(
-        _existing_file, "json of the training phases", group=_RUN, metavar="JSON", default=None
+        existing_file, "json of the training phases", group=_RUN, metavar="JSON", default=None
     )
     test: bool = switch_flag("test instead of training", group=_RUN)
     gop: int = flag(whole(1), "with --test, frames from one I frame to the next", group=_RUN, metavar="N", default=12)

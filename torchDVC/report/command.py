@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torchDVC.config.flags import argument, flag, parse_flags
+from torchDVC.config.values import any_path, whole, words
 from torchDVC.report.data import report_data, to_json
 from torchDVC.report.images import choose, embed, find_pictures
 from torchDVC.results.rows import gather
@@ -57,22 +60,33 @@ def render(data: dict[str, Any], title: str) -> str:
     return re.sub(r"/\*(\w+)\*/|<!--(\w+)-->", lambda mark: parts[mark[1] or mark[2]], page)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """The command line of ``python -m torchDVC.report``."""
+
+    results: tuple[Path, ...] = argument(
+        any_path, "folders of results, of anchors too, or rd.csv files", metavar="RESULTS", many=True
+    )
+    out: Path | None = flag(
+        any_path, "the page (default: report.html in the first folder)", metavar="FILE", default=None
+    )
+    anchor: str = flag(words, "codec that BD-rates are against (default: x264, x265, …)", metavar="CODEC", default="")
+    title: str = flag(words, "heading of the page", metavar="TEXT", default=TITLE)
+    frames: int = flag(whole(0), "most frames with pictures", metavar="N", default=FRAMES_SHOWN)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     return run_command(lambda: _run(argv))
 
 
 def _run(argv: Sequence[str] | None) -> None:
-    from torchDVC.results.arguments import Parser
-
-    parser = Parser(prog="python -m torchDVC.report", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("results", nargs="+", type=Path, help="folders of results, of anchors too, or rd.csv files")
-    parser.add_argument("--out", type=Path, help="the page; default: report.html in the first folder")
-    parser.add_argument("--anchor", default="", help="codec that BD-rates are against; default: x264, x265, …")
-    parser.add_argument("--title", default=TITLE, help="heading of the page (%(default)s)")
-    parser.add_argument("--frames", type=int, default=FRAMES_SHOWN, help="most frames with pictures (%(default)s)")
-    args = parser.parse(argv)
-    out = write_report(args.results, args.out, anchor=args.anchor, title=args.title, frames=args.frames)
+    options = parse_flags(
+        ReportOptions, argv, usage="python -m torchDVC.report RESULTS [flags]", description=__doc__ or ""
+    )
+    out = write_report(
+        options.results, options.out, anchor=options.anchor, title=options.title, frames=options.frames
+    )
     print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from torchDVC.config.flags import argument, flag, parse_flags
+from torchDVC.config.values import choice, any_path, words
 from torchDVC.results.conditions import (
     METRICS,
     OF_SEQUENCE,
@@ -27,7 +29,9 @@ from torchDVC.results.conditions import (
 )
 from torchDVC.results.rows import COLUMNS as TYPES
 from torchDVC.results.rows import RDRow, gather, read_rows
-from torchDVC.util.errors import ConfigError, DataError, LCPError, nearest, run_command
+from torchDVC.results.tables import FORMATS, SUFFIXES
+from torchDVC.util.errors import DataError, LCPError, nearest, run_command
+from torchDVC.util.files import write_text
 
 MEANS = ("bpp", "bpp_estimated", *METRICS, "psnr_i", "psnr_p", "psnr_b", "bpp_i", "bpp_p", "bpp_b")
 MEANS += ("encode_fps", "decode_fps", "kmac_encode", "kmac_decode", "parameters")
@@ -102,65 +106,65 @@ def table(records: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> tup
     return chosen, [[_cell(name, record.get(name)) for name in chosen] for record in records]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SummaryOptions:
+    """The command line of ``python -m torchDVC.results.summarise``."""
+
+    results: tuple[Path, ...] = argument(
+        any_path, "rd.csv files, or folders to look for them in", metavar="RESULTS", many=True
+    )
+    by: str = flag(
+        choice("dataset", "sequence"), "a line for each", metavar="{dataset,sequence}", default="dataset"
+    )
+    where: tuple[str, ...] = flag(
+        words, "such as gop_size=1 'bpp<=0.3'", metavar="CONDITION", many=True, default=()
+    )
+    sort: tuple[str, ...] = flag(
+        words, "columns; COLUMN- from high to low", metavar="COLUMN", many=True, default=()
+    )
+    columns: tuple[str, ...] = flag(
+        words, "columns to show (default: those that are not empty)", metavar="COLUMN", many=True, default=()
+    )
+    format: str | None = flag(
+        choice(*FORMATS), "default: by the suffix of --out, else text", metavar=f"{{{','.join(FORMATS)}}}", default=None
+    )
+    out: Path | None = flag(any_path, ".csv, .md, .tex or .txt (default: print the table)", metavar="FILE", default=None)
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with conditions, columns and the name of the file."""
+        for text in self.where:
+            try:
+                parse_filter(text)
+            except LCPError as error:
+                yield str(error)
+        columns = (*COLUMNS, "sequences")
+        for name in (*self.columns, *self.sort):
+            if name.removesuffix("-") not in columns:
+                yield f"unknown column '{name}'{nearest(name, columns)}"
+        if self.out and not self.format and self.out.suffix.lower() not in SUFFIXES:
+            yield f"{self.out}: cannot write '{self.out.suffix}' files; expected {', '.join(SUFFIXES)}, or --format"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     return run_command(lambda: _run(argv))
 
 
 def _run(argv: Sequence[str] | None) -> None:
-    from torchDVC.results.tables import FORMATS, SUFFIXES
-    from torchDVC.util.files import write_text
-
-    args = _arguments(argv)
-    problems = list(_problems(args))
-    if problems:
-        raise ConfigError(problems)
-    filters = [parse_filter(text) for text in args.where]
-    rows = [row for path in gather(args.results) for row in read_rows(path) if all(keep(row) for keep in filters)]
+    usage = "python -m torchDVC.results.summarise RESULTS [flags]"
+    options = parse_flags(SummaryOptions, argv, usage=usage, description=__doc__ or "")
+    filters = [parse_filter(text) for text in options.where]
+    rows = [row for path in gather(options.results) for row in read_rows(path) if all(keep(row) for keep in filters)]
     if not rows:
         raise DataError("no rows left to summarise; loosen --where")
-    records = _sorted(summarise(rows, args.by), args.sort)
-    style = args.format or (SUFFIXES[args.out.suffix.lower()] if args.out else "text")
-    text = FORMATS[style](*table(records, args.columns))
-    if args.out:
-        write_text(args.out, text)
-        print(f"wrote {args.out}")
+    records = _sorted(summarise(rows, options.by), options.sort)
+    style = options.format or (SUFFIXES[options.out.suffix.lower()] if options.out else "text")
+    text = FORMATS[style](*table(records, options.columns))
+    if options.out:
+        write_text(options.out, text)
+        print(f"wrote {options.out}")
     else:
         print(text, end="")
-
-
-def _problems(args: Any) -> Iterator[str]:
-    """What is wrong with the arguments."""
-    from torchDVC.results.tables import SUFFIXES
-
-    for text in args.where:
-        try:
-            parse_filter(text)
-        except LCPError as error:
-            yield str(error)
-    columns = (*COLUMNS, "sequences")
-    for name in (*args.columns, *args.sort):
-        if name.removesuffix("-") not in columns:
-            yield f"unknown column '{name}'{nearest(name, columns)}"
-    if args.out and not args.format and args.out.suffix.lower() not in SUFFIXES:
-        yield f"{args.out}: cannot write '{args.out.suffix}' files; expected {', '.join(SUFFIXES)}, or --format"
-
-
-def _arguments(argv: Sequence[str] | None) -> Any:
-    from torchDVC.results.arguments import Parser
-    from torchDVC.results.tables import FORMATS
-
-    parser = Parser(prog="python -m torchDVC.results.summarise", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("results", nargs="+", type=Path, help="rd.csv files, or folders to look for them in")
-    parser.add_argument(
-        "--by", choices=("dataset", "sequence"), default="dataset", help="a line for each (%(default)s)"
-    )
-    parser.add_argument("--where", nargs="+", default=[], metavar="CONDITION", help="such as gop_size=1 'bpp<=0.3'")
-    parser.add_argument("--sort", nargs="+", default=[], metavar="COLUMN", help="columns; COLUMN- from high to low")
-    parser.add_argument("--columns", nargs="+", default=[], metavar="COLUMN", help="default: those that are not empty")
-    parser.add_argument("--format", choices=tuple(FORMATS), help="default: by the suffix of --out, else text")
-    parser.add_argument("--out", type=Path, help=".csv, .md, .tex or .txt; default: print the table")
-    return parser.parse(argv)
 
 
 def _means(rows: Sequence[RDRow]) -> dict[str, Any]:
