@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+import torch
 
 from torchDVC.bitstream.container import ContainerReader, write_container
 from torchDVC.bitstream.container_format import Header
@@ -21,7 +22,7 @@ from torchDVC.models import model_store
 from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import Model, save_model
 from torchDVC.models.sequence import in_display_order, to_rgb, to_tensor
-from torchDVC.util.device import choose_device
+from torchDVC.util.device import choose_device, described
 from torchDVC.util.errors import BitstreamError, CheckpointError, DataError
 from torchDVC.util.progress import Progress
 
@@ -59,7 +60,7 @@ def encode(options: EncodeOptions) -> None:
     quality = (model.codec.levels - 1) // 2 if options.quality is None else options.quality
     header = header_of(model, reader.info, CodingStructure(options.intra_period, options.gop_size), quality)
     model_store.keep(model)
-    model.codec.to(device)
+    move(model, device)
     with write_container(options.output, header) as writer:
         frames = 0
         with Progress(reader.info.frames, options.input.name, unit="frame") as bar:
@@ -79,7 +80,7 @@ def decode(options: DecodeOptions) -> None:
     with ContainerReader(options.input) as reader:
         header = reader.header
         model = _model_of(header, options.model)
-        model.codec.to(device)
+        move(model, device)
         info = VideoInfo(
             header.width, header.height, header.frames, header.fps, header.matrix, header.range, str(options.input)
         )
@@ -106,11 +107,20 @@ def info(options: InfoOptions) -> None:
             print(f"bits of modules are not shown: {error}")
             lines = inspection.packets()
         else:
-            model.codec.to(choose_device(options.device))
+            move(model, choose_device(options.device))
             print(f"model         {model}, {model.codec.levels} quality levels")
             lines = inspection.frames(model)
         for line in lines:
             print(line)
+
+
+def move(model: Model, device: torch.device) -> None:
+    """Take a model to a device; said where it is for another one only."""
+    model.codec.to(device)
+    if model.device and model.device != described(device):
+        _log.warning(
+            "model %s is for %s; here is %s: decoded pictures may be wrong", model, model.device, described(device)
+        )
 
 
 def _model_of(header: Header, given: str | None) -> Model:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 from torchDVC.bitstream.options import SourceOptions
 from torchDVC.config import Process, TestConfig, load_run
 from torchDVC.models import checkpoints
 from torchDVC.models.codec import Codec
+from torchDVC.models.exactness import differences
 from torchDVC.models.model_file import Model, fixed
 from torchDVC.runner import build_codec, model_weights
+from torchDVC.util.device import described
 from torchDVC.util.errors import ConfigError, nearest
+
+_log = logging.getLogger(__name__)
 
 
 def export_model(options: SourceOptions) -> Model:
     """The model of a csv, with the weights of a checkpoint and the modes of a test cfg, fixed to integers.
 
-    Raises `ConfigError` for problems of the files, and where there are no trained weights; `CheckpointError` for
-    weights that are damaged or of another model.
+    Raises `ConfigError` for problems of the files, where there are no trained weights, and naming each module that is
+    not exact; `CheckpointError` for weights that are damaged or of another model.
     """
     assert options.model_config is not None
     run_config = options.run_config or f"{Path(options.model_config).stem}.cfg"
@@ -28,7 +34,20 @@ def export_model(options: SourceOptions) -> Model:
         checkpoints.load_weights(codec, model_weights(options.checkpoint), str(options.checkpoint))
     else:
         _check_weights(codec)
-    return fixed(codec, process)
+    return _proven(fixed(codec, process), options.allow_inexact)
+
+
+def _proven(model: Model, allow_inexact: bool) -> Model:
+    """The model, where it is exact; else, if that is allowed, marked as one for this device only."""
+    found = differences(model.codec, model.modes)
+    if not found:
+        return model
+    if not allow_inexact:
+        remedy = "expected exact integers wherever tables are chosen, or --allow_inexact"
+        raise ConfigError([f"{difference}; {remedy}" for difference in found])
+    for difference in found:
+        _log.warning("%s; only this device can decode", difference)
+    return replace(model, device=described(model.codec.lmdas.device))
 
 
 def _process(tests: TestConfig, name: str | None) -> Process:

@@ -69,6 +69,9 @@ class SourceOptions:
     process: str | None = flag(
         words, "which process of it (default: the first)", group=_MODEL, metavar="NAME", default=None
     )
+    allow_inexact: bool = switch_flag(
+        "make a model whose streams only this device decodes, where they are not exact", group=_MODEL
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,11 +41,17 @@ _MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.a
 
 @dataclass(frozen=True)
 class Model:
-    """A codec fixed to integers, with its modes; ``hash`` is the SHA-256 of its content in hexadecimal."""
+    """A codec fixed to integers, with its modes.
+
+    Attributes:
+        hash: the SHA-256 of its content in hexadecimal.
+        device: the only device that decodes its streams, in words; "" where every one does.
+    """
 
     codec: Codec
     modes: Modes
     hash: str
+    device: str = ""
 
     @property
     def name(self) -> str:
@@ -53,7 +59,7 @@ class Model:
         return self.codec.config.name
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.hash[:SHOWN_DIGITS]})"
+        return f"{self.name} ({self.hash[:SHOWN_DIGITS]}{', same device only' * bool(self.device)})"
 
 
 def fixed(codec: Codec, modes: Modes) -> Model:
@@ -79,7 +85,8 @@ def content_hash(codec: Codec, modes: Modes) -> str:
 
 def save_model(path: Path, model: Model) -> None:
     """Write a model file, whole or not at all."""
-    checkpoints.save(path, {**_contents(model.codec, model.modes), "hash": model.hash})
+    mark = {"device": model.device} if model.device else {}
+    checkpoints.save(path, {**_contents(model.codec, model.modes), "hash": model.hash, **mark})
 
 
 def load_model(path: Path) -> Model:
@@ -97,7 +104,7 @@ def load_model(path: Path) -> Model:
             module.fix({key: _whole_numbers(key, tensor) for key, tensor in integers[name].items()})
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {name}: {error}") from error
-    return Model(codec.eval(), _modes(contents["modes"], config), contents["hash"])
+    return Model(codec.eval(), _modes(contents["modes"], config), contents["hash"], str(contents.get("device", "")))
 
 
 def stored_hash(path: Path) -> str:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from torchDVC.util.device import processor
 from torchDVC.util.files import write_text
 
 
@@ -79,17 +80,7 @@ def _plain(value: Any) -> Any:
 
 
 def _machine() -> dict[str, Any]:
-    return {"host": platform.node(), "system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()}
-
-
-def _processor() -> str:
-    """The processor's name where Linux tells it, else its architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return {"host": platform.node(), "system": platform.platform(), "processor": processor(), "cores": os.cpu_count()}
 
 
 def _packages() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 from pathlib import Path
 
 import torch
@@ -31,6 +32,23 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
     if precision == "32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=_AUTOCAST[precision])
+
+
+def processor() -> str:
+    """The processor's name where Linux tells it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def described(device: torch.device) -> str:
+    """All that decides how floating-point sums come out on a device."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, PyTorch {torch.__version__}"
+    return f"{processor()}, threads: {torch.get_num_threads()}, PyTorch {torch.__version__}"
 
 
 def _native_bf16(device: torch.device) -> bool:

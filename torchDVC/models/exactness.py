@@ -1,0 +1,237 @@
+"""Proof that what a model's streams mean does not depend on who computes.
+
+A few frames are coded, and decoded again in ways that a decoder elsewhere might compute: in bfloat16, in float64, and,
+worse than any, with other weights wherever they are no whole numbers. Pictures may then differ. Which table codes each
+symbol may not, or the decoder reads other symbols than were written. So each way of decoding is handed the symbols that
+were coded, and what it asks for is compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+
+from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.config import Modes
+from torchDVC.entropy.streams import EstimatingStream, SymbolStream
+from torchDVC.entropy.tables import Tables
+from torchDVC.models.codec import Codec, evaluating
+from torchDVC.models.sequence import FrameTask, code_frames, code_sequence
+from torchDVC.util.errors import first_line
+
+_log = logging.getLogger(__name__)
+
+SIZE = (64, 128)
+"""Height and width of the pictures that are coded."""
+DISTURBANCES = (1e-4, 1e-1)
+"""By about how much of itself each weight that is not a whole number is changed: by as little as an arithmetic may do,
+and by so much that a few symbols tell. Neither changes what is exact."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a way of decoding asked for that the encoder had not used.
+
+    Attributes:
+        module: the name of the module.
+        frame: which frame it coded.
+        how: the way of decoding.
+        what: how they differ.
+    """
+
+    module: str
+    frame: CodedFrame
+    how: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.module}: frame {self.frame.type}{self.frame.index}, decoded {self.how}: {self.what}"
+
+
+def differences(codec: Codec, modes: Modes) -> list[Difference]:
+    """The first difference of each module, over all ways of decoding; none where the model is exact.
+
+    Args:
+        codec: fixed to integers, on the device to prove it on.
+        modes: the mode string of each frame type.
+    """
+    found: dict[str, Difference] = {}
+    with evaluating(codec), torch.random.fork_rng(_devices(codec)):
+        coded = _coded(codec, modes)
+        for how, decoding in _WAYS.items():
+            try:
+                for difference in _decoded(decoding, codec, modes, coded, how):
+                    found.setdefault(difference.module, difference)
+            except (RuntimeError, TypeError) as error:  # a module may have no kernels for this arithmetic
+                _log.warning("whether the model decodes the same %s is not known: %s", how, first_line(error))
+    return list(found.values())
+
+
+Way = Callable[[Codec], contextlib.AbstractContextManager[Codec]]
+"""Gives the codec, or another like it, to decode with inside."""
+
+
+# --- one stream that notes, one that is told
+
+
+Event = tuple[str, Tensor, Tensor, Tables]
+"""A call of the coder: module label, symbols, table rows and tables."""
+
+
+class _Noting(EstimatingStream):
+    """Keeps everything that was coded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+
+    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
+        symbols = super()._transfer(symbols, rows, tables)
+        self.events.append((self._label, symbols.clone(), rows.clone(), tables))
+        return symbols
+
+
+class _Different(Exception):
+    """Decoding cannot go on: it does not ask for what was coded."""
+
+
+class _Told(SymbolStream):
+    """Gives a decoder the symbols that were coded, and notes where it asks for them with another table."""
+
+    reading = True
+
+    def __init__(self, events: list[Event]) -> None:
+        super().__init__()
+        self._events = iter(events)
+        self.found: list[tuple[str, str]] = []
+
+    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
+        label, coded, expected, own = next(self._events, ("", rows, rows, tables))
+        if label != self._label or rows.shape != expected.shape:
+            self.found.append((self._label, "it codes other latents"))
+            raise _Different
+        changed = int((rows != expected).sum())
+        if changed:
+            self.found.append((label, f"{changed} of {rows.numel()} table indexes change"))
+        if not _same(tables, own):
+            self.found.append((label, "its tables change"))
+        return coded
+
+
+def _same(a: Tables, b: Tables) -> bool:
+    arrays = zip(a.to_arrays().values(), b.to_arrays().values(), strict=True)
+    return a is b or all(np.array_equal(x, y) for x, y in arrays)
+
+
+def _coded(codec: Codec, modes: Modes) -> list[tuple[CodedFrame, list[Event]]]:
+    """What coding a short clip asks of the coder, with a frame of each type that the model has a mode for."""
+    b_frames = bool(modes.bmode)
+    structure = CodingStructure(2 * (b_frames and not modes.pmode), 1 + b_frames)
+    count = 1 + 2 * bool(modes.pmode or b_frames) + bool(modes.pmode and b_frames)
+    streams: list[_Noting] = []
+
+    def new_stream(frame: CodedFrame) -> _Noting:
+        streams.append(_Noting())
+        return streams[-1]
+
+    sources = _clip(count, codec.lmdas.device)
+    pictures = code_sequence(
+        codec, modes, structure, SIZE, new_stream, sources=sources, quality=codec.levels // 2
+    )
+    frames = [picture.frame for picture in pictures]
+    return [(frame, stream.events) for frame, stream in zip(frames, streams, strict=True)]
+
+
+def _decoded(
+    decoding: Way, codec: Codec, modes: Modes, coded: list[tuple[CodedFrame, list[Event]]], how: str
+) -> Iterator[Difference]:
+    """What is different when these frames are decoded in a way."""
+    labels = {spec.label: spec.name for spec in codec.config.modules}
+    told = [_Told(events) for _, events in coded]
+    tasks = [
+        FrameTask(frame, stream, quality=codec.levels // 2)
+        for (frame, _), stream in zip(coded, told, strict=True)
+    ]
+    with contextlib.suppress(_Different), decoding(codec) as decoder:
+        for _ in code_frames(decoder, modes, SIZE, tasks):
+            pass
+    for (frame, _), stream in zip(coded, told, strict=True):
+        yield from (Difference(labels[label], frame, how, what) for label, what in stream.found)
+
+
+def _clip(frames: int, device: torch.device) -> list[Tensor]:
+    """Pictures (1, 3, H, W) in [0, 1] of large and small structures that move; the same on every machine."""
+    generator = torch.Generator().manual_seed(0)
+    height, width = SIZE
+    whole = torch.zeros(1, 3, height + 64, width + 64)
+    for step in (64, 16, 4, 1):
+        shape = (1, 3, -(-whole.shape[2] // step), -(-whole.shape[3] // step))
+        layer = F.interpolate(torch.rand(shape, generator=generator), scale_factor=step, mode="nearest")
+        whole += layer[..., : whole.shape[2], : whole.shape[3]] * (0.4 if step > 4 else 0.1)
+    return [whole[..., 2 * t : 2 * t + height, 3 * t : 3 * t + width].to(device) for t in range(frames)]
+
+
+# --- ways of decoding
+
+
+@contextlib.contextmanager
+def _disturbed(relative: float, codec: Codec) -> Iterator[Codec]:
+    """Every weight that is not a whole number a little different."""
+    other = copy.deepcopy(codec)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for tensor in other.state_dict().values():
+            if tensor.is_floating_point():
+                noise = 1 + relative * torch.randn(tensor.shape, generator=generator).to(tensor)
+                tensor.copy_(torch.where(tensor == tensor.round(), tensor, tensor * noise))
+    yield other
+
+
+@contextlib.contextmanager
+def _in_bfloat16(codec: Codec) -> Iterator[Codec]:
+    with torch.autocast(codec.lmdas.device.type, dtype=torch.bfloat16):
+        yield codec
+
+
+@contextlib.contextmanager
+def _in_float64(codec: Codec) -> Iterator[Codec]:
+    with _Float64():
+        yield codec
+
+
+class _Float64(TorchFunctionMode):
+    """Everything in float32 is computed in float64."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        args, kwargs = tree_map(_widened, (args, kwargs or {}))
+        return tree_map(_widened, func(*args, **kwargs))
+
+
+def _widened(x: Any) -> Any:
+    if isinstance(x, Tensor) and x.dtype == torch.float32:
+        return x.double()
+    return torch.float64 if x is torch.float32 else x
+
+
+_WAYS: dict[str, Way] = {
+    **{f"with weights {relative:g} different": partial(_disturbed, relative) for relative in DISTURBANCES},
+    "in bfloat16": _in_bfloat16,
+    "in float64": _in_float64,
+}
+
+
+def _devices(codec: Codec) -> list[torch.device]:
+    device = codec.lmdas.device
+    return [device] if device.type == "cuda" else []
