@@ -106,9 +106,9 @@ def read_batch(model: Model, coded: Sequence[Coded], size: tuple[int, int], batc
     references: dict[int, Any] = {}
     with torch.no_grad():
         for item, stream in zip(coded, streams, strict=True):
-            mode = {"I": model.modes.imode, "P": model.modes.pmode, "B": model.modes.bmode}[item.frame.type]
-            state = model.codec.code_frame(mode, size, stream, [references[i] for i in item.frame.references])
-            references[item.frame.index] = model.codec.reference_of(state)
+            known = [references[i] for i in item.frame.references]
+            picture = model.codec.code_frame(item.frame, model.modes, size, stream, known)
+            references[item.frame.index] = picture.reference
     return [stream.hash.hexdigest() if stream.same else "" for stream in streams]
 
 

@@ -18,15 +18,15 @@ from torchDVC.config.registry import codec_module
 class ToyIntra:
     def __init__(self, width: int, levels: tuple[int, ...] = (1, 2), gain: float | None = None): ...
 
-@codec_module(reads="refs", encoder_reads="frame", writes="flow aligned", encoder_only=True)
+@codec_module(reads="refs", encoder_reads="frame", writes="flow:flow aligned:picture", encoder_only=True)
 class ToyEstimator:
     def __init__(self, pyramid: int = 4, mode: Literal["fast", "slow"] = "fast"): ...
 
-@codec_module(encoder_reads="flow", writes="flow_hat warped", codes=True)
+@codec_module(encoder_reads="flow", writes="flow_hat:flow warped:picture", codes=True)
 class ToyMotion:
     def __init__(self): ...
 
-@codec_module(reads="refs flow_hat", writes="mc")
+@codec_module(reads="refs flow_hat", writes="mc:picture")
 class ToyCompensator:
     def __init__(self, options: dict[str, int] = {}, names: list[str] = [], on: bool = True, other: Any = None): ...
 
@@ -40,6 +40,18 @@ class ToyPeeker:
 
 @codec_module(reads="ref_flow_hat ref_flow", writes="guessed")
 class ToyMemory:
+    def __init__(self): ...
+
+@codec_module(reads="refs ref_mc", writes="warped:picture")
+class ToyRecaller:
+    def __init__(self): ...
+
+@codec_module(optional="ref_mc", writes="warped:picture")
+class ToyWilling:
+    def __init__(self): ...
+
+@codec_module(encoder_reads="frame", writes="flow_hat:flow", encoder_only=True)
+class ToyMeddler:
     def __init__(self): ...
 
 @codec_module(reads="frame", writes="copied")

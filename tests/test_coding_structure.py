@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchDVC.coding_structure import CodedFrame, CodingStructure, frames_needed, parse_pairs, training_frames
+from torchDVC.coding_structure import (
+    ByFrame,
+    CodedFrame,
+    CodingStructure,
+    FrameInfo,
+    frames_needed,
+    parse_pairs,
+    training_frames,
+)
 
-STRUCTURES = st.builds(CodingStructure, st.integers(0, 70), st.sampled_from([1, 2, 4, 8, 16, 32]))
+STRUCTURES = st.builds(CodingStructure, st.integers(0, 70), st.sampled_from([1, 2, 4, 8, 16, 32]), st.integers(1, 4))
 LENGTHS = st.integers(0, 150)
 
 
@@ -34,7 +42,8 @@ def test_frames_are_of_the_type_that_their_place_asks_for(structure: CodingStruc
     for frame in structure.order(frames):
         intra = frame.index % structure.intra_period == 0 if structure.intra_period else frame.index == 0
         assert (frame.type == "I") == intra
-        assert len(frame.references) == "IPB".index(frame.type)
+        assert len(frame.references) in {"I": [0], "P": range(1, structure.references + 1), "B": [2]}[frame.type]
+        assert (frame.layer > 0) == (frame.type == "B")
         if frame.type == "B":
             left, right = frame.references
             assert left < frame.index < right and frame.index - left == right - frame.index
@@ -43,13 +52,17 @@ def test_frames_are_of_the_type_that_their_place_asks_for(structure: CodingStruc
 
 
 @given(STRUCTURES, LENGTHS)
-def test_only_its_end_is_referred_to_from_outside_a_gop(structure: CodingStructure, frames: int) -> None:
-    start = -1
+def test_only_i_and_p_frames_are_referred_to_from_outside_a_gop(structure: CodingStructure, frames: int) -> None:
+    """The last of them, and by a P frame those before it, as many as it may have and not beyond the I frame."""
+    anchors: list[int] = []
     for gop in structure.gops(frames):
         own = {frame.index for frame in gop}
+        start = anchors[-1] if anchors else -1
         assert own == set(range(start + 1, gop[0].index + 1))
-        assert {r for frame in gop for r in frame.references} <= own | {start}
-        start = gop[0].index
+        assert {r for frame in gop[1:] for r in frame.references} <= own | {start}
+        if gop[0].type == "P":
+            assert gop[0].references == tuple(anchors[: -structure.references - 1 : -1])
+        anchors = [*(anchors if gop[0].type == "P" else []), gop[0].index]
 
 
 @given(STRUCTURES, st.integers(1, 150))
@@ -100,6 +113,7 @@ def test_an_impossible_structure_is_refused(intra_period: int, gop_size: int) ->
         ("step1", 1, {"0"}),
         ("0>1 1>2", 3, {"0 0>1 1>2"}),
         ("0>2 0>1<2", 3, {"0 0>2 0>1<2"}),
+        ("0 4 0>2<4 0>1<2", 5, {"0 4 0>2<4 0>1<2"}),
     ],
 )
 def test_training_pairs(pairs: str, frames: int, expected: set[str]) -> None:
@@ -115,10 +129,47 @@ def test_the_frames_that_pairs_need_are_enough(pairs: str) -> None:
 
 
 def test_pairs_are_read_as_they_print() -> None:
-    assert texts(list(parse_pairs("0>2 0>1<2"))) == "0>2 0>1<2"
+    text = "0>2 0>1<2 3 1,0>2 2,1,0>3<4,5 P:0>1<2 B:0>1 B:1,0>2 2>1 2,3>1"
+    frames = parse_pairs(text)
+    assert texts(list(frames)) == text
+    assert "".join(frame.type for frame in frames) == "PBIPBPBBPB"
 
 
-@pytest.mark.parametrize("item", ["1", "0>", "0>1>2", "0<1>2", "a>b", "step4", "-1>0", "0>1<"])
+def test_a_b_frame_lies_a_layer_below_its_references() -> None:
+    for frames in (parse_pairs("8 0>4<8 0>2<4 0>1<2 4>6<8 8>9"), CodingStructure(8, 8).order(10)):
+        assert {frame.index: frame.layer for frame in frames if frame.index in (1, 2, 4, 6, 8, 9)} == {
+            8: 0, 4: 1, 2: 2, 1: 3, 6: 2, 9: 0,
+        }  # fmt: skip
+
+
+def test_named_steps_may_refer_to_several_frames() -> None:
+    assert texts(training_frames("step1", 4, random.Random(0), 2)) == "0 0>1 1,0>2 2,1>3"
+    assert texts(training_frames("step2", 7, random.Random(0), 3)) == "0 0>2 2,0>4 4,2,0>6"
+
+
+@given(STRUCTURES, LENGTHS)
+def test_the_distance_to_the_last_intra_frame_follows_from_the_references(
+    structure: CodingStructure, frames: int
+) -> None:
+    infos: dict[int, FrameInfo] = {}
+    for frame in structure.order(frames):
+        info = FrameInfo.of(frame, [infos[r] for r in frame.references])
+        infos[frame.index] = info
+        assert info.since_intra == (frame.index % structure.intra_period if structure.intra_period else frame.index)
+        assert (info.index, info.type, info.references, info.layer) == (
+            frame.index, frame.type, frame.references, frame.layer,
+        )  # fmt: skip
+
+
+def test_values_by_frame() -> None:
+    infos = [FrameInfo(index, layer=index, since_intra=index) for index in range(5)]
+    assert [ByFrame((0, 2, 1))(info) for info in infos] == [0, 2, 1, 0, 2]
+    assert [ByFrame((0, 2, 1), layers=True)(info) for info in infos] == [0, 2, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "item", ["0>", ">1", "1<2", "0>1>2", "0<1>2", "a>b", "step4", "-1>0", "0>1<", "0,>1", "P:1", "I:0>1"]
+)
 def test_what_is_no_pair_is_named(item: str) -> None:
     with pytest.raises(ValueError, match=f"'{item}'; expected step1"):
         parse_pairs(f"0>1 {item}")

@@ -197,7 +197,7 @@ class Chained(torch.nn.Module):
     ],
 )
 def test_a_frame_costs_what_it_does_in_steady_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modes: tuple[str, ...], macs: dict[str, int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modes: tuple[str, str, str], macs: dict[str, int]
 ) -> None:
     (tmp_path / "chained.py").write_text(CHAIN)
     monkeypatch.setenv("TORCHDVC_PLUGINS", str(tmp_path))

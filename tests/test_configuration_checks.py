@@ -95,7 +95,7 @@ def test_what_no_module_of_the_model_writes_is_said(workspace: Workspace) -> Non
             "3: train 'c': the loss (motion_rate) does not depend on it; expected some of 'em'",
         ),
         (["pmode = e", "loss.D = None"], "1: train 'e': the loss (rate) does not depend on it"),
-        (["pmode = em", "pairs = 0>2 0>1<2"], "3: pairs '0>2 0>1<2' has B frames; expected a bmode to code them"),
+        (["pmode = em", "pairs = 0>2 0>1<2"], "3: pairs '0>2 0>1<2' has B frames; expected bmode to code them"),
         (["bmode = em"], "1: pairs 'step1' has no B frame for bmode 'em'; expected one, as in 0>2 0>1<2"),
         (["pmode = em", "pairs = step3", "frames = 3"], "4: frames = 3; expected at least 4 for pairs 'step3'"),
         (["pmode = em", "pairs = 1>1"], "3: pairs '1>1': 1>1 refers to itself"),
@@ -153,3 +153,46 @@ def test_a_test_process_codes_i_frames_and_reconstructs(workspace: Workspace) ->
         "test.cfg:2: pmode 'em': a test needs 'recon', which no module of it writes; "
         "intra_codec (i) or residual_codec (r) would",
     ]
+
+
+MEMORIES = CSV + "h,recaller,ToyRecaller\nw,willing,ToyWilling\nd,meddler,ToyMeddler\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            ["imode = i", "pmode = emch"],
+            "3: pmode 'emch': recaller (h) reads 'ref_mc', which imode 'i' does not write; "
+            "expected it in the optional of ToyRecaller",
+        ),
+        (
+            ["pmode = emch"],
+            "2: pmode 'emch': recaller (h) reads 'ref_mc', which frames lack that no imode codes; "
+            "expected it in the optional of ToyRecaller",
+        ),
+        (["pmode = emd"], "2: pmode 'emd': meddler (d) writes 'flow_hat' again, in the encoder only; expected another"),
+        (["imode = i", "pairs = 4", "frames = 4"], "4: frames = 4; expected at least 5 for pairs '4'"),
+        (
+            ["pmode = emcr", "pairs = 4 0>1"],
+            "3: pairs '4 0>1' has I frames; expected imode to code them",
+        ),
+        (["pmode = emc", "loss.D = mc~flow_hat_distortion"], "3: loss.D has 'mc~flow_hat_distortion', which pmode"),
+        (["pmode = emc", "loss.D = flow_hat_distortion"], "3: loss.D has 'flow_hat_distortion', which pmode 'emc'"),
+        (["pmode = emc", "loss.D = mc~_distortion"], "3: loss.D has 'mc~_distortion', which"),
+    ],
+)
+def test_what_the_first_step_would_miss_is_refused(workspace: Workspace, lines: list[str], expected: str) -> None:
+    workspace.write("model.csv", MEMORIES)
+    named = any(line.startswith(("loss.D", "imode = i")) for line in lines) or "r" in lines[0]
+    problem = workspace.stage_problems(*lines, *([] if named else ["loss.D = None"]))[0]
+    assert problem.startswith(f"train.cfg:{expected}")
+
+
+def test_optional_references_and_pairs_of_pictures_are_accepted(workspace: Workspace) -> None:
+    workspace.write("model.csv", MEMORIES)
+    stage = "imode = i\npmode = emcrw\nloss.D = distortion/0.5*mc~warped_distortion\npairs = 4 0>1 1,0>2<4\n"
+    workspace.write("train.cfg", f"[process: a]\n{stage}bmode = emcr\nRNN = 1\n")
+    _, train = load_run("model.csv", "train.cfg", "train")
+    assert train.stages[0].frames == 5
+    assert train.stages[0].loss_d == ((1.0, "distortion"), (0.5, "mc~warped_distortion"))

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from torchDVC.config import load_run, test_cfg, train_cfg
+from torchDVC.coding_structure import CodedFrame, FrameInfo
+from torchDVC.config import Modes, load_run, test_cfg, train_cfg
 from torchDVC.config.command_line import TestOptions, TrainOptions
 from torchDVC.entropy.streams import EstimatingStream
+from torchDVC.models.buffer import Reference
 from torchDVC.models.codec import Codec
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -39,11 +41,12 @@ def test_the_example_of_the_guide_codes_frames(tmp_path: Path, monkeypatch: pyte
     assert model.by_code("f").args == {"width": 16}
 
     codec = Codec(model).eval()
-    frame, reference = torch.rand(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    source, picture = torch.rand(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    frame, references = CodedFrame(1, (0,)), [Reference(FrameInfo(0), picture)]
     with torch.no_grad():
         plain, filtered = (
-            codec.code_frame(mode, (64, 64), EstimatingStream(), [{"recon": reference}], frame=frame)["recon"]
-            for mode in ("emcr", "emcrf")
+            codec.code_frame(frame, modes, (64, 64), EstimatingStream(), references, source=source).state["recon"]
+            for modes in (Modes("plain", pmode="emcr"), Modes("filtered", pmode="emcrf"))
         )
         correction = codec.get_submodule("loop_filter").get_submodule("body")(plain - 0.5)
     assert torch.equal(filtered, plain + correction)

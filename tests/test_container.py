@@ -127,7 +127,7 @@ WRONG_HEADERS = {
     "pictures of 16384x16384; expected at most 67108864 pixels": {"width": 16384, "height": 16384},
     "matrix is 'bt2020'; expected bt601 or bt709": {"matrix": "bt2020"},
     "gop_size is 3; expected a power of two": {"gop_size": 3},
-    "log2_gop_size is 8; expected 0 to 7": {"gop_size": 256},
+    "gop_size is 256; expected a power of two up to 128": {"gop_size": 256},
     "intra_period is 70000; expected 0 to 65535": {"intra_period": 70000},
     "quality is 300; expected 0 to 255": {"quality": 300},
     "fps_numerator is 0; expected 1 to 4294967295": {"fps": Fraction(0)},
@@ -402,3 +402,17 @@ def test_starting_at_a_place_without_a_packet(path):
         for offset in (HEADER_BYTES + 1, reader.size - 8, reader.size, reader.size + 100):
             with pytest.raises(BitstreamError, match=f"packet at byte {offset}: "):
                 list(reader.packets(IntraEntry(0, 0, offset)))
+
+
+@pytest.mark.parametrize("structure", [CodingStructure(5, 1, 3), CodingStructure(12, 4, 2), CodingStructure(0, 2, 16)])
+def test_p_frames_of_several_references(path, structure):
+    header = replace(HEADER, intra_period=structure.intra_period, gop_size=structure.gop_size)
+    order = structure.order(18)
+    with write_container(path, replace(header, references=structure.references)) as writer:
+        for frame in order:
+            writer.write(frame, b"x")
+    with ContainerReader(path) as reader:
+        assert reader.header.structure == structure
+        assert [packet.frame for packet in reader.packets()] == order
+        entry = reader.intra_index()[-1]
+        assert [packet.frame for packet in reader.packets(entry)] == order[entry.coding_index :]

@@ -14,14 +14,16 @@ from torch import Tensor
 
 from tests.bpg_stand_in import put_stand_ins
 from torchDVC.advance_modules import module_types
-from torchDVC.config import load_model_config
+from torchDVC.coding_structure import CodedFrame
+from torchDVC.config import Modes, load_model_config
 from torchDVC.dataset.procedural import procedural_clip
-from torchDVC.entropy.streams import DryStream, EstimatingStream, ReadingStream, TrainingStream, WritingStream
+from torchDVC.entropy.streams import DryStream, EstimatingStream, ReadingStream, Stream, TrainingStream, WritingStream
 from torchDVC.models.codec import Codec
 from torchDVC.modules.intra.bpg import BPGIntra
 from torchDVC.modules.intra.hevc import HEVCIntra
 from torchDVC.util.errors import BitstreamError, LCPError
 
+MODES = Modes("intra", imode="i")
 SIZE = (80, 112)  # height, width: padded to 128x128
 
 
@@ -31,6 +33,10 @@ def make_codec(tmp_path: Path, module: str, arguments: str = "") -> Codec:
         arguments = str(tmp_path / "arguments.json")
     (tmp_path / "model.csv").write_text(f"code,name,type,args,weights\ni,intra_codec,{module},{arguments},\n")
     return Codec(load_model_config(str(tmp_path / "model.csv")))
+
+
+def code(codec: Codec, stream: Stream, source: Tensor | None = None) -> Tensor:
+    return codec.code_frame(CodedFrame(0), MODES, SIZE, stream, source=source).state["recon"]
 
 
 def pictures(count: int = 1) -> Tensor:
@@ -43,12 +49,12 @@ def test_hevc_through_the_streams(tmp_path, qp):
     codec = make_codec(tmp_path, "HEVCIntra", f'{{"qp": {qp}, "preset": "veryfast"}}')
     x = pictures(2)
     writing = WritingStream(2, keep_maps=True)
-    written = codec.code_frame("i", SIZE, writing, frame=x)["recon"]
+    written = code(codec, writing, source=x)
     payload = writing.payload()
-    read = codec.code_frame("i", SIZE, ReadingStream(payload, batch=2))["recon"]
+    read = code(codec, ReadingStream(payload, batch=2))
     assert torch.equal(read, written) and written.shape == x.shape
     estimated = EstimatingStream(2)
-    codec.code_frame("i", SIZE, estimated, frame=x)
+    code(codec, estimated, source=x)
     bits = float(estimated.rates()["intra"].sum())
     assert bits == pytest.approx(len(payload) * 8, rel=0.01, abs=64)
     mse = float((written - x).square().mean())
@@ -61,30 +67,30 @@ def test_better_quality_costs_more(tmp_path):
     bits, errors = [], []
     for qp in (37, 32, 27, 22):
         stream = EstimatingStream()
-        recon = make_codec(tmp_path, "HEVCIntra", f'{{"qp": {qp}}}').code_frame("i", SIZE, stream, frame=pictures())
+        recon = code(make_codec(tmp_path, "HEVCIntra", f'{{"qp": {qp}}}'), stream, source=pictures())
         bits.append(float(stream.rates()["intra"]))
-        errors.append(float((recon["recon"] - pictures()).square().mean()))
+        errors.append(float((recon - pictures()).square().mean()))
     assert bits == sorted(bits) and errors == sorted(errors, reverse=True)
 
 
 def test_training_counts_eight_bits_a_byte(tmp_path):
     codec = make_codec(tmp_path, "HEVCIntra")
     training, estimated = TrainingStream(), EstimatingStream()
-    recon = codec.code_frame("i", SIZE, training, frame=pictures())["recon"]
-    assert torch.equal(recon, codec.code_frame("i", SIZE, estimated, frame=pictures())["recon"])
+    recon = code(codec, training, source=pictures())
+    assert torch.equal(recon, code(codec, estimated, source=pictures()))
     rates = [float(stream.rates()["intra"]) for stream in (training, estimated)]
     assert rates[0] % 8 == 0 and rates[0] == pytest.approx(rates[1], rel=0.01)
 
 
 def test_a_dry_run_gives_grey(tmp_path):
-    recon = make_codec(tmp_path, "HEVCIntra").code_frame("i", SIZE, DryStream())["recon"]
+    recon = code(make_codec(tmp_path, "HEVCIntra"), DryStream())
     assert recon.shape == (1, 3, *SIZE) and float(recon.min()) == float(recon.max()) == pytest.approx(128 / 255)
 
 
 def test_damage_is_a_bitstream_error(tmp_path):
     codec = make_codec(tmp_path, "HEVCIntra", '{"preset": "ultrafast"}')
     stream = WritingStream()
-    codec.code_frame("i", SIZE, stream, frame=pictures())
+    code(codec, stream, source=pictures())
     payload = stream.payload()
     random = np.random.default_rng(0)
     for _ in range(12):
@@ -92,10 +98,10 @@ def test_damage_is_a_bitstream_error(tmp_path):
         for place in random.integers(len(payload), size=5):
             damaged[place] ^= 1 << random.integers(8)
         with contextlib.suppress(BitstreamError):  # what damage within the HEVC data gives is up to its decoder
-            assert codec.code_frame("i", SIZE, ReadingStream(bytes(damaged)))["recon"].shape == (1, 3, *SIZE)
+            assert code(codec, ReadingStream(bytes(damaged))).shape == (1, 3, *SIZE)
     for cut in (0, 3, len(payload) // 2):
         with pytest.raises(BitstreamError):
-            codec.code_frame("i", SIZE, ReadingStream(payload[:cut]))
+            code(codec, ReadingStream(payload[:cut]))
 
 
 def wav() -> bytes:
@@ -124,9 +130,9 @@ def test_bpg_with_the_programs_it_needs(tmp_path, monkeypatch):
     put_stand_ins(tmp_path, monkeypatch)
     codec = make_codec(tmp_path, "BPGIntra", '{"qp": 27}')
     stream = WritingStream()
-    written = codec.code_frame("i", SIZE, stream, frame=pictures())["recon"]
+    written = code(codec, stream, source=pictures())
     torch.testing.assert_close(written, pictures(), atol=0.51 / 255, rtol=0)
-    assert torch.equal(codec.code_frame("i", SIZE, ReadingStream(stream.payload()))["recon"], written)
+    assert torch.equal(code(codec, ReadingStream(stream.payload())), written)
     with pytest.raises(BitstreamError, match="damaged BPG picture: bpgdec says 'Could not open BPG file'"):
         BPGIntra().decode(b"not a picture", 8, 8)
 
@@ -134,7 +140,7 @@ def test_bpg_with_the_programs_it_needs(tmp_path, monkeypatch):
 def test_bpg_without_its_programs(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(LCPError, match="bpgenc was not found; install libbpg"):
-        make_codec(tmp_path, "BPGIntra").code_frame("i", SIZE, EstimatingStream(), frame=pictures())
+        code(make_codec(tmp_path, "BPGIntra"), EstimatingStream(), source=pictures())
 
 
 def test_both_are_registered_with_their_arguments():

@@ -73,9 +73,10 @@ def codec_of(model: SmallModel, how: str) -> Codec:
     return lively(Codec(load_model_config(str(model.path / "model.csv"))).eval())
 
 
-def found(model: SmallModel, how: str, *modes: str) -> list[str]:
+def found(model: SmallModel, how: str, imode: str, pmode: str = "", bmode: str = "") -> list[str]:
     codec = codec_of(model, how)
-    return list(map(str, differences(fixed(codec, Modes("x", *modes)).codec, Modes("x", *modes))))
+    modes = Modes("x", imode, pmode, bmode)
+    return list(map(str, differences(fixed(codec, modes).codec, modes)))
 
 
 @pytest.mark.parametrize("how", ["constant", "exact"])

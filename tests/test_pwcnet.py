@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from torchDVC.coding_structure import FrameInfo
 from torchDVC.entropy.streams import EstimatingStream
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.layers import warp
@@ -56,7 +57,7 @@ def test_any_size_has_a_flow_of_that_size(size: tuple[int, int]) -> None:
 def test_each_reference_has_a_flow_of_its_own() -> None:
     frame, left, right = torch.rand(3, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     net = small()
-    state = FrameState(1, 64, 64, torch.zeros(1, dtype=torch.int64))
+    state = FrameState(FrameInfo(1, (0,)), 1, 64, 64, torch.zeros(1, dtype=torch.int64))
     state.update(frame=frame, refs=torch.stack((left, right), 1))
     with torch.no_grad():
         written = net(state, EstimatingStream())

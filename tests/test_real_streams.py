@@ -101,16 +101,16 @@ def baseline() -> Model:
     return lively_model(small(load_model_config("baseline.csv")))
 
 
-def frame_payload(model: Model, mode: str = "i") -> bytes:
+def frame_payload(model: Model) -> bytes:
     stream = WritingStream()
     with torch.no_grad():
-        model.codec.code_frame(mode, (64, 64), stream, frame=clip(1, (64, 64))[0])
+        model.codec.code_frame(CodedFrame(0), model.modes, (64, 64), stream, source=clip(1, (64, 64))[0])
     return stream.payload()
 
 
 def read_payload(model: Model, payload: bytes) -> None:
     with torch.no_grad():
-        model.codec.code_frame("i", (64, 64), ReadingStream(payload, "this frame"))
+        model.codec.code_frame(CodedFrame(0), model.modes, (64, 64), ReadingStream(payload, "this frame"))
 
 
 def test_a_frame_with_bytes_left_over_is_refused(baseline: Model) -> None:
@@ -126,8 +126,9 @@ def test_wild_latents_are_coded(baseline: Model) -> None:
     picture[0, 0, 0, 0] = float("nan")
     stream = WritingStream()
     with torch.no_grad():
-        expected = baseline.codec.code_frame("i", (64, 64), stream, frame=picture)
-        decoded = baseline.codec.code_frame("i", (64, 64), ReadingStream(stream.payload()))
+        expected = baseline.codec.code_frame(CodedFrame(0), baseline.modes, (64, 64), stream, source=picture).state
+        reading = ReadingStream(stream.payload())
+        decoded = baseline.codec.code_frame(CodedFrame(0), baseline.modes, (64, 64), reading).state
     assert torch.equal(decoded["recon"].nan_to_num(), expected["recon"].nan_to_num())
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchDVC.coding_structure import FrameInfo
 from torchDVC.config import load_model_config
 from torchDVC.entropy.fixed_point import FixedPoint, scaled
 from torchDVC.entropy.streams import EstimatingStream, TrainingStream
@@ -25,7 +26,7 @@ from torchDVC.util.errors import CheckpointError
 
 def frame_state(picture: Tensor) -> FrameState:
     batch, _, height, width = picture.shape
-    state = FrameState(batch, height, width, torch.zeros(batch, dtype=torch.int64))
+    state = FrameState(FrameInfo(0), batch, height, width, torch.zeros(batch, dtype=torch.int64))
     state["frame"] = picture
     return state
 

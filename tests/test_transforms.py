@@ -8,6 +8,7 @@ import torch
 from scipy.linalg import hadamard
 from torch import Tensor, nn
 
+from torchDVC.coding_structure import FrameInfo
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.entropy.streams import EstimatingStream, TrainingStream
 from torchDVC.modules.frame_state import FrameState
@@ -25,7 +26,7 @@ def pictures() -> Tensor:
 def coded(codec: nn.Module, frames: Tensor, stream: EstimatingStream | TrainingStream) -> tuple[float, float]:
     """Bits per pixel and PSNR."""
     batch, _, height, width = frames.shape
-    state = FrameState(batch, height, width, torch.zeros(batch, dtype=torch.int64))
+    state = FrameState(FrameInfo(0), batch, height, width, torch.zeros(batch, dtype=torch.int64))
     state["frame"] = frames
     with torch.no_grad(), stream.labelled("intra"):
         recon = codec(state, stream)["recon"]

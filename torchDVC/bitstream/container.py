@@ -88,7 +88,7 @@ class ContainerWriter:
         self.header = replace(header, frames=None)
         self.size = 0
         self._file = file
-        self._position = Position(header.gop_size)
+        self._position = Position(header.gop_size, references=header.references)
         self._intra: list[IntraEntry] = []
         self._put(self.header.to_bytes())
 
@@ -186,7 +186,7 @@ class ContainerReader:
         the packets simply end with the last whole one.
         """
         offset = start.offset if start else HEADER_BYTES
-        position = None if start else Position(self.header.gop_size)
+        position = None if start else Position(self.header.gop_size, references=self.header.references)
         while True:
             try:
                 packet, position = self._read(offset, position)
@@ -265,7 +265,7 @@ class ContainerReader:
             if position is None:
                 raise source.error("not an I packet")
             return position
-        own = Position(self.header.gop_size, stated[0], stated[1] - advance)
+        own = Position(self.header.gop_size, stated[0], stated[1] - advance, references=self.header.references)
         expected = position or replace(own, anchor=own.coding_index - 1)
         if (own.coding_index, own.anchor) != (expected.coding_index, expected.anchor):
             raise source.error(f"out of place (it holds frame {stated[1]} as packet {stated[0]})")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, BinaryIO
 
-from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.coding_structure import MAX_REFERENCES, CodedFrame, CodingStructure
 from torchDVC.util.errors import BitstreamError
 
 MAGIC = b"\x89LCP"
@@ -20,6 +20,9 @@ INDEX = len(TYPES)
 """Packet type after those of frames: the index of I packets, which ends the packets."""
 MARKER, MARKER_MASK, QUALITY_FLAG, TYPE_MASK = 0xA0, 0xF8, 0x04, 0x03
 """First byte of a packet: the marker in its upper five bits, then whether a quality follows, then the type."""
+GOP_SIZES = tuple(1 << n for n in range(8))
+REFERENCES_SHIFT = 4
+"""A byte of the header holds the logarithm of the GOP size and, from this bit on, references of P frames minus 1."""
 HASH_BYTES = 16
 MAX_FRAMES = 2**31 - 1
 MAX_PIXELS = 2**26
@@ -67,7 +70,7 @@ HEADER_FIELDS = (
     Field("matrix", 1, 0, 1, ("bt601", "bt709")),
     Field("range", 1, 0, 1, ("limited", "full")),
     Field("intra_period", 2, 0, 2**16 - 1),
-    Field("log2_gop_size", 1, 0, 7),
+    Field("gop", 1, 0, (MAX_REFERENCES - 1) << REFERENCES_SHIFT | len(GOP_SIZES) - 1),
     Field("quality", 1, 0, 255),
 )
 HEADER_BYTES = len(MAGIC) + sum(field.size for field in HEADER_FIELDS) + HASH_BYTES + 4
@@ -79,8 +82,8 @@ class Header:
 
     width, height: of the pictures in pixels; frames: how many, None while that is not known (an unfinished file).
     fps: frames a second; matrix ("bt601", "bt709") and range ("limited", "full"): the YUV that the pictures came from.
-    intra_period, gop_size: coding structure, see `torchDVC.coding_structure`; quality: index of packets that say none.
-    model: the first 16 bytes of the model's SHA-256.
+    intra_period, gop_size, references: coding structure, see `torchDVC.coding_structure`.
+    quality: index of packets that say none; model: the first 16 bytes of the model's SHA-256.
     """
 
     width: int
@@ -93,6 +96,12 @@ class Header:
     gop_size: int
     quality: int
     model: bytes
+    references: int = 1
+
+    @property
+    def structure(self) -> CodingStructure:
+        """The coding structure."""
+        return CodingStructure(self.intra_period, self.gop_size, self.references)
 
     @property
     def max_payload(self) -> int:
@@ -106,10 +115,12 @@ class Header:
             "frames": self.frames or 0,
             "fps_numerator": self.fps.numerator,
             "fps_denominator": self.fps.denominator,
-            "log2_gop_size": self.gop_size.bit_length() - 1,
+            "gop": self.gop_size.bit_length() - 1 | (self.references - 1) << REFERENCES_SHIFT,
         }
-        if self.gop_size < 1 or self.gop_size & (self.gop_size - 1):
-            raise ValueError(f"gop_size is {self.gop_size}; expected a power of two")
+        if self.gop_size not in GOP_SIZES:
+            raise ValueError(f"gop_size is {self.gop_size}; expected a power of two up to {GOP_SIZES[-1]}")
+        if not 1 <= self.references <= MAX_REFERENCES:
+            raise ValueError(f"references is {self.references}; expected 1 to {MAX_REFERENCES}")
         if len(self.model) != HASH_BYTES:
             raise ValueError(f"model is {len(self.model)} bytes; expected {HASH_BYTES}")
         _check_pixels(self.width, self.height)
@@ -128,10 +139,14 @@ class Header:
             at += field.size
         _check_pixels(values["width"], values["height"])
         del values["version"]
+        references, log2_gop = divmod(values.pop("gop"), 1 << REFERENCES_SHIFT)
+        if log2_gop >= len(GOP_SIZES):
+            raise ValueError(f"gop_size is 2^{log2_gop}; expected at most {GOP_SIZES[-1]}")
         return cls(
             frames=values.pop("frames") or None,
             fps=Fraction(values.pop("fps_numerator"), values.pop("fps_denominator")),
-            gop_size=1 << values.pop("log2_gop_size"),
+            gop_size=GOP_SIZES[log2_gop],
+            references=1 + references,
             model=data[at : at + HASH_BYTES],
             **values,
         )
@@ -161,12 +176,15 @@ class Position:
     coding_index: packets before this one; anchor: display index of the last I or P frame, -1 before the first. Between
     GOPs all frames up to the anchor were coded, so the coding index is the one after it.
     pending: the B frames that this GOP still lacks, in coding order.
+    references: of P frames, where there are so many; earlier: those of the next one that come before the anchor.
     """
 
     gop_size: int
     coding_index: int = 0
     anchor: int = -1
     pending: tuple[CodedFrame, ...] = ()
+    references: int = 1
+    earlier: tuple[int, ...] = ()
 
     def take(self, kind: str, advance: int) -> tuple[CodedFrame, Position]:
         """The frame of type ``kind`` that stands here, and the position after it.
@@ -177,13 +195,16 @@ class Position:
         if (kind == "B") != bool(self.pending):
             raise ValueError(f"{kind} frame where {self.pending[0] if self.pending else 'an I or P frame'} should be")
         gop = list(self.pending) or self._gop(advance)
-        frame = CodedFrame(gop[0].index, (self.anchor,)) if kind == "P" else gop[0]
+        after = replace(self, coding_index=self.coding_index + 1, pending=tuple(gop[1:]))
+        if kind == "B":
+            return gop[0], after
         if kind == "I":
-            frame = CodedFrame(frame.index)
-        elif min(frame.references) < 0:
+            return CodedFrame(gop[0].index), replace(after, anchor=gop[0].index, earlier=())
+        if self.anchor < 0:
             raise ValueError("P frame where the first I frame should be")
-        anchor = self.anchor if kind == "B" else frame.index
-        return frame, Position(self.gop_size, self.coding_index + 1, anchor, tuple(gop[1:]))
+        known = (self.anchor, *self.earlier)
+        earlier = known[: self.references - 1]
+        return CodedFrame(gop[0].index, known), replace(after, anchor=gop[0].index, earlier=earlier)
 
     def _gop(self, advance: int) -> list[CodedFrame]:
         end = self.anchor + advance

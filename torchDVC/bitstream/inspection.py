@@ -21,6 +21,7 @@ class Inspection:
         """The header's fields, a line each."""
         h = self._reader.header
         structure = "low-delay P" if h.gop_size == 1 else f"hierarchical B, GOPs of {h.gop_size}"
+        structure += f", P frames of up to {h.references} references" * (h.references > 1)
         period = f"every {h.intra_period} frames" if h.intra_period else "only the first frame"
         fields = {
             "file": f"{self._reader.path}, {self._reader.size} bytes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from torchDVC.bitstream.container_format import HASH_BYTES, Header
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.dataset.frame import VideoInfo
 from torchDVC.entropy.streams import ReadingStream, WritingStream
-from torchDVC.models.codec import CodedPicture, mode_of
+from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import SHOWN_DIGITS, Model
 from torchDVC.models.sequence import FrameTask, code_frames, code_sequence
 from torchDVC.util.errors import BitstreamError, CheckpointError, ConfigError
@@ -21,6 +22,7 @@ Conceal = Callable[[BitstreamError], None]
 
 def header_of(model: Model, info: VideoInfo, structure: CodingStructure, quality: int) -> Header:
     """The header of a stream of a clip. Raises `ConfigError` where the model cannot code it so."""
+    structure = replace(structure, references=model.modes.references)
     lacking = _lacking_mode(model, structure)
     if lacking:
         raise ConfigError([f"model {model} codes no {lacking} frames, which the coding structure has"])
@@ -29,7 +31,7 @@ def header_of(model: Model, info: VideoInfo, structure: CodingStructure, quality
     header = Header(
         width=info.width, height=info.height, frames=None, fps=info.fps, matrix=info.matrix, range=info.range,
         intra_period=structure.intra_period, gop_size=structure.gop_size, quality=quality,
-        model=bytes.fromhex(model.hash)[:HASH_BYTES],
+        model=bytes.fromhex(model.hash)[:HASH_BYTES], references=structure.references,
     )  # fmt: skip
     try:
         header.to_bytes()
@@ -42,7 +44,7 @@ def _lacking_mode(model: Model, structure: CodingStructure) -> str:
     """The frame type that a coding structure certainly has and the model has no mode for."""
     between = "P" if structure.gop_size == 1 else "B"
     types = "I" if structure.intra_period == 1 else "I" + between
-    return next((kind for kind in types if not mode_of(model.modes, kind)), "")
+    return next((kind for kind in types if not model.modes.of(kind)), "")
 
 
 def write_frames(
@@ -51,9 +53,8 @@ def write_frames(
     """Encode pictures (1, 3, H, W) into a container; yields each coded frame after it was written."""
     header = writer.header
     pictures = code_sequence(
-        model.codec, model.modes, CodingStructure(header.intra_period, header.gop_size),
-        (header.height, header.width), lambda frame: WritingStream(keep_maps=keep_maps),
-        sources=sources, quality=header.quality,
+        model.codec, model.modes, header.structure, (header.height, header.width),
+        lambda frame: WritingStream(keep_maps=keep_maps), sources=sources, quality=header.quality,
     )  # fmt: skip
     for picture in pictures:
         assert isinstance(picture.stream, WritingStream)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from itertools import permutations
 
-from torchDVC.config.modes import KEPT, RECONSTRUCTION, REFERENCES
+from torchDVC.config.modes import KEPT, RECONSTRUCTION, REFERENCES, kinds
 from torchDVC.config.records import MODES, LossExpression, ModelConfig, Modes, Stage
 from torchDVC.config.values import Unexpected, number
 from torchDVC.util.errors import nearest
 
-_NO_PICTURE = re.compile("frame|.*(flow|refs|feature|latent).*")
-"""Keys of the frame state that, by their name, hold no picture to measure a distortion of."""
+_NAME = re.compile(r"[A-Za-z_]\w*(~[A-Za-z_]\w*)?")
+_DISTORTION = "distortion"
+PAIR = "~"
+"""Between two pictures whose distortion is meant; a single one is compared with the source."""
 
 _EXPECTED = "terms such as distortion/0.5*mc_distortion, or None"
 
@@ -29,7 +32,7 @@ def _term(text: str) -> tuple[float, str]:
         value = number()(weight.strip()) if star else 1.0
     except Unexpected:
         raise Unexpected(_EXPECTED) from None
-    if not name.isidentifier():
+    if not _NAME.fullmatch(name):
         raise Unexpected(_EXPECTED)
     return value, name
 
@@ -41,10 +44,26 @@ def rate_terms(model: ModelConfig, modes: Modes) -> list[str]:
 
 
 def distortion_terms(model: ModelConfig, modes: Modes) -> list[str]:
-    """Terms that ``loss.D`` may name: ``distortion`` of ``recon`` and ``<key>_distortion`` of each other picture."""
-    written = dict.fromkeys(key for module in model.of_codes(modes.codes) for key in module.type.writes)
-    pictures = [key for key in written if not _NO_PICTURE.fullmatch(key)]
-    return [_distortion_of(key) for key in pictures]
+    """Terms that ``loss.D`` may name: ``distortion`` of ``recon`` and ``<key>_distortion`` of each other picture.
+
+    Pairs of pictures of one frame, ``<key>~<key>_distortion``, follow in both orders.
+    """
+    of_modes = [_pictures(getattr(modes, mode), model) for mode in MODES]
+    single = dict.fromkeys(_distortion_of(key) for pictures in of_modes for key in pictures)
+    pairs = dict.fromkeys(_distortion_of(a, b) for pictures in of_modes for a, b in permutations(pictures, 2))
+    return [*single, *pairs]
+
+
+def _pictures(codes: str, model: ModelConfig) -> list[str]:
+    return [key for key, kind in kinds(codes, model).items() if kind == "picture"]
+
+
+def pictures_of(term: str) -> tuple[str, str]:
+    """The keys of the pictures that a distortion term compares; the second is "" where that is the source."""
+    if term == _DISTORTION:
+        return RECONSTRUCTION, ""
+    first, _, second = term.removesuffix(f"_{_DISTORTION}").partition(PAIR)
+    return first, second
 
 
 def terms_reached(stage: Stage, trained: str, model: ModelConfig) -> set[str]:
@@ -66,16 +85,21 @@ def _pass_on(keys: set[str], codes: str, trained: str, model: ModelConfig) -> tu
     rates: set[str] = set()
     for module in model.of_codes(codes):
         declared = module.type
-        if module.code in trained or keys.intersection((*declared.reads, *declared.encoder_reads)):
+        if module.code in trained or keys.intersection(declared.uses):
             keys = keys.union(declared.writes)
             rates |= {"rate", f"{module.label}_rate"} if declared.codes else set()
         else:
             keys = keys.difference(declared.writes)
-    return keys, rates.union(map(_distortion_of, keys))
+    pictures = _pictures(codes, model)
+    reached = [pair for pair in permutations(pictures, 2) if keys.intersection(pair)]
+    single = map(_distortion_of, keys.intersection(pictures))
+    return keys, rates.union(single, (_distortion_of(*pair) for pair in reached))
 
 
-def _distortion_of(key: str) -> str:
-    return "distortion" if key == RECONSTRUCTION else f"{key}_distortion"
+def _distortion_of(key: str, other: str = "") -> str:
+    if other:
+        return f"{key}{PAIR}{other}_{_DISTORTION}"
+    return _DISTORTION if key == RECONSTRUCTION else f"{key}_{_DISTORTION}"
 
 
 def check_losses(loss_r: LossExpression, loss_d: LossExpression, model: ModelConfig, modes: Modes) -> dict[str, str]:

@@ -1,10 +1,10 @@
-"""Checks mode strings: every module must find what it reads, in the encoder and in the decoder."""
+"""Checks mode strings: every module must find what it reads, in the encoder, in the decoder and of the references."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Set
 
-from torchDVC.config.records import ModelConfig, ModuleSpec
+from torchDVC.config.records import MODES, ModelConfig, Modes, ModuleSpec
 from torchDVC.config.values import Unexpected
 
 _SOURCE = "frame"
@@ -22,8 +22,35 @@ def mode_string(text: str) -> str:
     return codes
 
 
+def check_modes(modes: Modes, model: ModelConfig) -> Iterator[tuple[str, str]]:
+    """What is wrong with the modes of a process: the key of each problem, and the problem."""
+    problems = [(mode, problem) for mode in MODES for problem in check_mode(mode, getattr(modes, mode), model)]
+    yield from problems or _check_references(modes, model)
+
+
+def needs_of_references(codes: str, model: ModelConfig) -> dict[str, ModuleSpec]:
+    """What the modules of a mode string must find with every reference beside its picture, and which asks for it."""
+    modules = model.of_codes(codes)
+    return {key: m for m in modules for key in (*m.type.reads, *m.type.encoder_reads) if key.startswith(KEPT)}
+
+
+def _check_references(modes: Modes, model: ModelConfig) -> Iterator[tuple[str, str]]:
+    """What is read of every reference must be left by every frame that may be one, and be handed on."""
+    for mode in ("pmode", "bmode"):
+        for key, module in needs_of_references(getattr(modes, mode), model).items():
+            reads = f"{mode} '{getattr(modes, mode)}': {module} reads '{key}'"
+            may = f"expected it in the optional of {module.type.name}"
+            for other in ("imode", "pmode", *(["bmode"] if mode == "bmode" else [])):
+                codes = getattr(modes, other)
+                if key.removeprefix(KEPT) not in decoded(codes, model) and (codes or other == "imode"):
+                    what = f"{other} '{codes}' does not write" if codes else "frames lack that no imode codes"
+                    yield mode, f"{reads}, which {what}; {may}"
+            if modes.feature_reset:
+                yield "feature_reset", f"{reads}, which a reset takes away; {may}"
+
+
 def check_mode(mode: str, codes: str, model: ModelConfig) -> list[str]:
-    """What is wrong with a mode string of a model.
+    """What is wrong with a mode string of a model by itself.
 
     Args:
         mode: ``imode``, ``pmode`` or ``bmode``.
@@ -41,9 +68,14 @@ def check_mode(mode: str, codes: str, model: ModelConfig) -> list[str]:
     return [f"{said}: {problem}" for problem in _walk(mode, model.of_codes(codes), model)]
 
 
-def writes(codes: str, model: ModelConfig) -> frozenset[str]:
-    """Keys that the modules of a mode string leave in the frame state."""
-    return frozenset(key for module in model.of_codes(codes) for key in module.type.writes)
+def kinds(codes: str, model: ModelConfig) -> dict[str, str]:
+    """What the modules of a mode string leave in the frame state, and what each is."""
+    return {key: module.type.kind(key) for module in model.of_codes(codes) for key in module.type.writes}
+
+
+def decoded(codes: str, model: ModelConfig) -> frozenset[str]:
+    """Keys that they leave in the decoder."""
+    return frozenset(key for m in model.of_codes(codes) if not m.type.encoder_only for key in m.type.writes)
 
 
 def _walk(mode: str, modules: tuple[ModuleSpec, ...], model: ModelConfig) -> Iterator[str]:
@@ -59,6 +91,8 @@ def _walk(mode: str, modules: tuple[ModuleSpec, ...], model: ModelConfig) -> Ite
             for key in _missing(reads, decoder.union(missing)):
                 yield f"{module} reads '{key}' {_why_not_decoded(key, modules[:index])}"
             decoder.update(reads, module.type.writes)
+        for key in sorted(decoder.intersection(module.type.writes) if module.type.encoder_only else ()):
+            yield f"{module} writes '{key}' again, in the encoder only; expected another key"
         encoder.update(missing, module.type.writes)
 
 

@@ -67,13 +67,31 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Modes:
-    """Which modules run on I, P and B frames, as strings of module codes; empty: no such frames."""
+    """Which modules run on I, P and B frames, and what the frames of a sequence do to one another.
+
+    Attributes:
+        imode, pmode, bmode: strings of module codes; empty: no such frames.
+        references: I and P frames that a P frame refers to, where there are so many.
+        feature_reset: so many frames after an I frame, and again after as many, only pictures are handed on; 0: never.
+        where: ``file:line`` of the section.
+    """
 
     name: str
     imode: str = ""
     pmode: str = ""
     bmode: str = ""
+    references: int = 1
+    feature_reset: int = 0
     where: str = ""
+
+    @property
+    def types(self) -> str:
+        """The frame types that have a mode."""
+        return "".join(filter(self.of, "IPB"))
+
+    def of(self, frame_type: str) -> str:
+        """The mode string of ``"I"``, ``"P"`` or ``"B"`` frames."""
+        return {"I": self.imode, "P": self.pmode, "B": self.bmode}[frame_type]
 
     @property
     def codes(self) -> str:

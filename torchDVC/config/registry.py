@@ -30,6 +30,9 @@ PACKAGE = Path(__file__).resolve().parents[1]
 PLUGINS_VARIABLE = "TORCHDVC_PLUGINS"
 """Environment variable: folders of a user's own module files, separated as in ``PATH``."""
 
+KINDS = ("picture", "flow", "feature", "latent", "map")
+"""What a key of the frame state may hold; `docs/add_a_module.md` gives their forms."""
+
 _DECORATOR = "codec_module"
 _Class = TypeVar("_Class", bound=type)
 
@@ -41,8 +44,9 @@ class Declaration:
     Attributes:
         name: the class's name, which the ``type`` column of a model csv gives.
         reads: keys it needs in the encoder and in the decoder.
+        optional: keys it uses where they are there.
         encoder_reads: keys it needs only when encoding (the source frame, features of it).
-        writes: keys it leaves in the state.
+        writes: keys it leaves in the state; ``kinds`` says for each what it is, one of `KINDS`.
         encoder_only: the decoder does not run it.
         codes: it codes symbols, so it has a rate.
         from_zero: arguments whose whole numbers may be 0; those of the others are at least 1.
@@ -50,11 +54,22 @@ class Declaration:
 
     name: str
     reads: tuple[str, ...]
+    optional: tuple[str, ...]
     encoder_reads: tuple[str, ...]
     writes: tuple[str, ...]
+    kinds: tuple[str, ...]
     encoder_only: bool
     codes: bool
     from_zero: tuple[str, ...]
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Every key that it looks at, in the encoder or the decoder."""
+        return (*self.reads, *self.optional, *self.encoder_reads)
+
+    def kind(self, key: str) -> str:
+        """What it writes as ``key``; "" where it does not write that."""
+        return dict(zip(self.writes, self.kinds, strict=True)).get(key, "")
 
     def least(self, argument: str) -> int:
         """The least whole number that an argument may have or hold."""
@@ -83,16 +98,19 @@ class ModuleType(Declaration):
 
 
 def codec_module(
-    *, reads: str = "", encoder_reads: str = "", writes: str, encoder_only: bool = False, codes: bool = False,
-    from_zero: str = "",
+    *, reads: str = "", optional: str = "", encoder_reads: str = "", writes: str, encoder_only: bool = False,
+    codes: bool = False, from_zero: str = "",
 ) -> Callable[[_Class], _Class]:
     """Declare a class as a module type; names are separated by blanks. See `Declaration` for the arguments.
+
+    ``writes`` gives each key with its kind, ``"mc:picture context:feature"``. A key without one is a feature, but
+    ``recon`` is a picture.
 
     The class gets its `Declaration` as the attribute ``module_type`` and is otherwise left as it is.
     """
 
     def declare(cls: _Class) -> _Class:
-        declaration = _declaration(cls.__name__, reads, encoder_reads, writes, encoder_only, codes, from_zero)
+        declaration = _declaration(cls.__name__, reads, optional, encoder_reads, writes, encoder_only, codes, from_zero)
         cls.module_type = declaration  # type: ignore[attr-defined]
         return cls
 
@@ -100,18 +118,19 @@ def codec_module(
 
 
 def _declaration(
-    name: str,
-    reads: str = "",
-    encoder_reads: str = "",
-    writes: str = "",
-    encoder_only: bool = False,
-    codes: bool = False,
-    from_zero: str = "",
+    name: str, reads: str = "", optional: str = "", encoder_reads: str = "", writes: str = "",
+    encoder_only: bool = False, codes: bool = False, from_zero: str = "",
 ) -> Declaration:
+    keys, kinds = zip(*map(_key_and_kind, writes.split()), strict=True) if writes.split() else ((), ())
     return Declaration(
-        name, tuple(reads.split()), tuple(encoder_reads.split()), tuple(writes.split()), encoder_only, codes,
-        tuple(from_zero.split()),
+        name, tuple(reads.split()), tuple(optional.split()), tuple(encoder_reads.split()), keys, kinds, encoder_only,
+        codes, tuple(from_zero.split()),
     )  # fmt: skip
+
+
+def _key_and_kind(word: str) -> tuple[str, str]:
+    key, _, kind = word.partition(":")
+    return key, kind or ("picture" if key == "recon" else "feature")
 
 
 def scan(report: Report) -> Mapping[str, ModuleType]:
@@ -216,6 +235,10 @@ def _module_type(file: Path, node: ast.ClassDef, call: ast.expr, classes: Mappin
     declaration = _declaration(node.name, **_literals(call))
     if not declaration.writes:
         raise _BadDeclarationError(call, 'writes nothing; expected writes="…", the keys it leaves in the frame state')
+    for key, kind in zip(declaration.writes, declaration.kinds, strict=True):
+        if kind not in KINDS or (key == "recon" and kind != "picture"):
+            expected = ["picture"] if key == "recon" else KINDS
+            raise _BadDeclarationError(call, f"writes '{key}:{kind}', not a kind{nearest(kind, expected)}")
     parameters = _parameters(node, classes)
     known = [parameter.name for parameter in parameters]
     for name in declaration.from_zero:
@@ -227,7 +250,8 @@ def _module_type(file: Path, node: ast.ClassDef, call: ast.expr, classes: Mappin
 def _literals(call: Any) -> dict[str, Any]:
     """The decorator's arguments, which must be those of `codec_module` with literal values of their type."""
     expected = {
-        "reads": str, "encoder_reads": str, "writes": str, "encoder_only": bool, "codes": bool, "from_zero": str,
+        "reads": str, "optional": str, "encoder_reads": str, "writes": str, "encoder_only": bool, "codes": bool,
+        "from_zero": str,
     }  # fmt: skip
     if call.args:
         raise _BadDeclarationError(call, f"{_DECORATOR} takes keyword arguments only")

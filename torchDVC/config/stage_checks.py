@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator
 
 from torchDVC.coding_structure import STEPS, CodedFrame, frames_needed, parse_pairs
 from torchDVC.config.losses import check_losses, terms_reached
-from torchDVC.config.modes import RECONSTRUCTION, check_mode, writes
+from torchDVC.config.modes import RECONSTRUCTION, check_modes, kinds, needs_of_references
 from torchDVC.config.records import MODES, ModelConfig, Modes, Process, Stage
 
 Problem = tuple[str, str]
@@ -28,7 +28,7 @@ def check_stage(stage: Stage, model: ModelConfig, given: Container[str]) -> Iter
     for code in dict.fromkeys(stage.train):
         if code not in stage.codes:
             yield "train", f"train has '{code}', which runs in no mode of the stage; expected some of '{stage.codes}'"
-    yield from _check_pairs(stage, given)
+    yield from _check_pairs(stage, model, given)
     yield from list(_check_loss(stage, model, given)) or _check_learning(stage, model)
 
 
@@ -41,9 +41,7 @@ def check_process(process: Process, model: ModelConfig) -> Iterator[Problem]:
 
 
 def _check_modes(modes: Modes, model: ModelConfig) -> Iterator[Problem]:
-    for mode in MODES:
-        for problem in check_mode(mode, getattr(modes, mode), model):
-            yield mode, problem
+    yield from check_modes(modes, model)
     if not modes.codes:
         yield "imode", f"[process: {modes.name}] runs nothing; expected imode, pmode or bmode"
 
@@ -51,38 +49,40 @@ def _check_modes(modes: Modes, model: ModelConfig) -> Iterator[Problem]:
 def _check_reconstruction(modes: Modes, model: ModelConfig, why: str) -> Iterator[Problem]:
     for mode in MODES:
         codes = getattr(modes, mode)
-        if codes and RECONSTRUCTION not in writes(codes, model):
+        if codes and RECONSTRUCTION not in kinds(codes, model):
             writers = [str(module) for module in model.modules if RECONSTRUCTION in module.type.writes]
             would = f"; {' or '.join(writers)} would" if writers else ""
             yield mode, f"{mode} '{codes}': {why} '{RECONSTRUCTION}', which no module of it writes{would}"
 
 
-def _check_pairs(stage: Stage, given: Container[str]) -> Iterator[Problem]:
+def _check_pairs(stage: Stage, model: ModelConfig, given: Container[str]) -> Iterator[Problem]:
     """The pairs and the modes must fit together, and the clips must be long enough for the pairs."""
     said = f"pairs '{stage.pairs}'"
     frames = () if stage.pairs in STEPS else parse_pairs(stage.pairs)
-    types = {frame.type for frame in frames} or {"P"}
-    for mode, frame_type, example in (("pmode", "P", "0>1 1>2"), ("bmode", "B", "0>2 0>1<2")):
+    types = {frame.type for frame in frames if frame.index or frame.references} or {"P"}
+    for mode, frame_type, example in (("imode", "I", ""), ("pmode", "P", "0>1 1>2"), ("bmode", "B", "0>2 0>1<2")):
         codes = getattr(stage, mode)
-        if codes and frame_type not in types:
+        if codes and frame_type not in types and example:
             yield "pairs", f"{said} has no {frame_type} frame for {mode} '{codes}'; expected one, as in {example}"
         if not codes and frame_type in types and "pairs" in given:
-            yield "pairs", f"{said} has {frame_type} frames; expected a {mode} to code them"
-    least = frames_needed(stage.pairs)
-    if stage.frames < least and (stage.pmode or stage.bmode):
+            yield "pairs", f"{said} has {frame_type} frames; expected {mode} to code them"
+    least = frames_needed(stage.pairs, stage.types)
+    if stage.frames < least:
         yield "frames", f"frames = {stage.frames}; expected at least {least} for {said}"
-    for problem in _misordered(frames, stage.rnn):
+    needs = {**needs_of_references(stage.pmode, model), **needs_of_references(stage.bmode, model)}
+    why = f"RNN = {stage.rnn}" if stage.rnn else next((f"{module}" for module in needs.values()), "")
+    for problem in _misordered(frames, why):
         yield "pairs", f"{said}: {problem}"
 
 
-def _misordered(frames: Iterable[CodedFrame], rnn: int) -> Iterator[str]:
-    """Frames that refer to themselves or, with reconstructions as references, to one that is not coded yet."""
+def _misordered(frames: Iterable[CodedFrame], why: str) -> Iterator[str]:
+    """Frames that refer to themselves or, where that is needed, ``why``, to one that is not coded yet."""
     coded = {0}
     for frame in frames:
         if frame.index in frame.references:
             yield f"{frame} refers to itself"
-        elif rnn and not coded.issuperset(frame.references):
-            yield f"{frame} refers to a frame that is not coded before it; expected coding order for RNN = {rnn}"
+        elif why and not coded.issuperset(frame.references):
+            yield f"{frame} refers to a frame that is not coded before it; expected coding order for {why}"
         coded.add(frame.index)
 
 

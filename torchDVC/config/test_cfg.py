@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from torchDVC.coding_structure import MAX_REFERENCES
 from torchDVC.config.cfg_values import Key, header_and_processes, read_values
 from torchDVC.config.modes import mode_string
 from torchDVC.config.problems import Report
@@ -24,7 +25,11 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
-PROCESS_KEYS = {mode: Key(mode, mode_string) for mode in MODES}
+PROCESS_KEYS = {
+    **{mode: Key(mode, mode_string) for mode in MODES},
+    "references": Key("references", whole(1, MAX_REFERENCES)),
+    "feature_reset": Key("feature_reset", whole(0)),
+}
 HEADER_KEYS = {
     "frames": Key("frames", optional(whole(1), "all")),
     "data": Key("data", _names),
@@ -41,8 +46,8 @@ def read_test_cfg(path: Path, model: ModelConfig | None, report: Report) -> Test
     processes = []
     for name, section in sections.items():
         values = read_values(section, PROCESS_KEYS, report).over(base)
-        modes = {mode: values.fields.get(mode, "") for mode in MODES}
-        process = Process(name, **modes, where=str(section.where))
+        fields = {key: values.fields[key] for key in PROCESS_KEYS if key in values.fields}
+        process = Process(name, **fields, where=str(section.where))
         if values.sound and model is not None:
             for key, problem in check_process(process, model):
                 report.add(values.place(key), problem)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from torchDVC.coding_structure import STEPS, frames_needed, parse_pairs
+from torchDVC.coding_structure import MAX_REFERENCES, PAIRS, STEPS, frames_needed, parse_pairs
 from torchDVC.config.cfg_values import Key, Values, header_and_processes, read_values
 from torchDVC.config.losses import loss_expression
 from torchDVC.config.modes import mode_string
@@ -38,7 +38,7 @@ def _pairs(text: str) -> str:
     try:
         listed = [] if text in STEPS else parse_pairs(text)
     except ValueError:
-        expected = f"{', '.join(STEPS)}, or pairs such as 0>1 (P) and 0>2<4 (B)"
+        expected = f"{', '.join(STEPS)}, or {PAIRS}"
         raise Unexpected(f"{expected}{did_you_mean(text, STEPS)}") from None
     if text not in STEPS and not listed:
         raise Unexpected("at least one pair")
@@ -58,6 +58,8 @@ STAGE_KEYS = {
     "imode": Key("imode", mode_string),
     "pmode": Key("pmode", mode_string),
     "bmode": Key("bmode", mode_string),
+    "references": Key("references", whole(1, MAX_REFERENCES)),
+    "feature_reset": Key("feature_reset", whole(0)),
     "train": Key("train", mode_string),
     "epochs": Key("epochs", whole(1)),
     "steps": Key("steps", optional(whole(1), "all")),
@@ -132,6 +134,7 @@ def _stage(name: str, values: Values, rates: Mapping[str, float]) -> Stage:
     fields = {key.field: values.fields[key.field] for key in STAGE_KEYS.values() if key.field in values.fields}
     places = {key: str(where) for key, where in values.where.items()}
     stage = Stage(name, **{**fields, "lr": rates}, where=str(values.section.where), places=places)
-    frames = max(STEPS[stage.pairs]) + 1 if stage.pairs in STEPS else frames_needed(stage.pairs)
-    frames = frames if stage.pmode or stage.bmode else 1
+    frames = frames_needed(stage.pairs, stage.types)
+    if stage.pairs in STEPS and stage.pmode:  # every step may be drawn, and every P frame have its references
+        frames = max(STEPS[stage.pairs]) * stage.references + 1
     return replace(stage, train=stage.train or stage.codes, frames=fields.get("frames", frames))

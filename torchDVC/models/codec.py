@@ -1,32 +1,29 @@
-"""Codec: the modules of a model csv under their codes, and the running of mode strings."""
+"""Codec: the modules of a model csv under their codes, and the running of mode strings on a frame."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchDVC.coding_structure import CodedFrame
-from torchDVC.config import ModelConfig, Modes
+from torchDVC.coding_structure import CodedFrame, FrameInfo
+from torchDVC.config import ModelConfig, Modes, ModuleSpec
 from torchDVC.config.registry import load_class
 from torchDVC.entropy.priors import FactorizedPrior
-from torchDVC.entropy.streams import Stream, TrainingStream
-from torchDVC.modules.frame_state import FrameState
-from torchDVC.util.errors import ConfigError, first_line
+from torchDVC.entropy.streams import Stream
+from torchDVC.models.buffer import Reference
+from torchDVC.modules.frame_state import REFERENCE, FrameState
+from torchDVC.util.errors import ConfigError, ModuleError, first_line
 
 STRIDE = 64
 """Pictures are padded to multiples of this inside the codec."""
-
-REFERENCE = "ref_"
-"""A module that reads ``ref_<key>`` is given what the references' modules wrote as ``<key>``: (N, R, …)."""
-
-Reference = Mapping[str, Tensor]
-"""What the decoded picture buffer keeps of a frame: ``recon``, and what some module reads as ``ref_<key>``."""
+SIZED_AS_PICTURES = ("picture", "flow", "map")
+"""Kinds that are cropped to the picture's size, where they have that of the padded one."""
 
 
 @dataclass
@@ -34,16 +31,32 @@ class CodedPicture:
     """What coding one frame gave.
 
     Attributes:
-        frame: which frame, and from which references.
+        info: which frame, and from which references.
         source: (N, 3, H, W), RGB in [0, 1]; None in a decoder.
-        state: every picture and field that a module wrote, at the picture's own size.
+        state: everything that a module wrote; pictures, flows and maps at the picture's own size.
         stream: what coded it; its ``bits`` are booked by module.
+        quality: (N,) the quality level of each picture.
+        kept: what later frames may read as ``ref_<key>``, by key.
     """
 
-    frame: CodedFrame
+    info: FrameInfo
     source: Tensor | None
     state: dict[str, Tensor]
     stream: Stream
+    quality: Tensor
+    kept: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def frame(self) -> CodedFrame:
+        """Which frame it is."""
+        return self.info.frame
+
+    @property
+    def reference(self) -> Reference:
+        """What later frames may need of it; where nothing was reconstructed, the source."""
+        picture = self.state["recon"].clamp(0, 1) if "recon" in self.state else self.source
+        assert picture is not None
+        return Reference(self.info, picture, self.kept)
 
 
 class Codec(nn.Module):
@@ -78,94 +91,60 @@ class Codec(nn.Module):
         self.lmdas = torch.zeros(self.levels)
 
     def code_frame(
-        self, mode: str, size: tuple[int, int], stream: Stream, references: Sequence[Reference] = (), *,
-        frame: Tensor | None = None, quality: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Code one frame: run the modules of a mode string in order.
+        self, frame: CodedFrame, modes: Modes, size: tuple[int, int], stream: Stream,
+        references: Sequence[Reference] = (), *, source: Tensor | None = None, quality: Tensor | None = None,
+    ) -> CodedPicture:
+        """Code one frame: run the modules of its type's mode string in order.
 
         Args:
-            mode: module codes, in order.
+            frame: index, type and references.
+            modes: the mode string of each frame type.
             size: height and width of the picture.
             stream: where symbols go to or come from.
-            references: none on I, one on P, two on B frames; see `reference_of`.
-            frame: (N, 3, H, W) source, RGB in [0, 1]; None where the stream reads.
+            references: what the frames that ``frame`` refers to left, in its order.
+            source: (N, 3, H, W), RGB in [0, 1]; None where the stream reads.
             quality: (N,) quality level of each picture, int64; default 0.
 
-        Returns:
-            Everything the modules wrote, pictures at their own size; and under ``ref_<key>``, as it is, what later
-            frames may read.
+        Raises `ModuleError` where a module does not write what it declares.
         """
-        state = self._initial_state(size, stream, references, frame, quality)
-        given = set(state)
-        for spec in self.config.of_codes(mode):
+        if quality is None:
+            quality = torch.zeros(stream.batch, dtype=torch.int64, device=self.lmdas.device)
+        info = FrameInfo.of(frame, [reference.info for reference in references])
+        state = self._initial_state(info, modes, size, stream, references, source, quality)
+        kinds: dict[str, str] = {}
+        kept: dict[str, Tensor] = {}
+        for spec in self.config.of_codes(modes.of(frame.type)):
             if spec.type.encoder_only and stream.reading:
                 continue
             with stream.labelled(spec.label):
-                state.update(self.get_submodule(spec.name)(state, stream))
+                written = self.get_submodule(spec.name)(state, stream)
+            kinds |= _checked(spec, written, state)
+            state.update(written)
+            if not spec.type.encoder_only:
+                kept |= {key: x for key, x in written.items() if key in self._kept}
         stream.end()
-        written = {key: _crop(x, state, size) for key, x in state.items() if key not in given}
-        return written | {REFERENCE + key: state[key] for key in self._kept if key in state}
+        return CodedPicture(info, source, _cropped(state, kinds, size), stream, quality, kept | state.kept)
 
     def _initial_state(
-        self, size: tuple[int, int], stream: Stream, references: Sequence[Reference],
-        frame: Tensor | None, quality: Tensor | None,
+        self, info: FrameInfo, modes: Modes, size: tuple[int, int], stream: Stream, references: Sequence[Reference],
+        source: Tensor | None, quality: Tensor,
     ) -> FrameState:
         height, width = (-(-x // STRIDE) * STRIDE for x in size)
-        if quality is None:
-            quality = torch.zeros(stream.batch, dtype=torch.int64, device=self.lmdas.device)
-        state = FrameState(stream.batch, height, width, quality)
-        if frame is not None and not stream.reading:
-            state["frame"] = pad(frame, size, height, width)
-        for key in references[0] if references else ():
-            if all(key in reference for reference in references):
-                name = "refs" if key == "recon" else REFERENCE + key
-                kept = [pad(r[key], size, height, width) if key == "recon" else r[key] for r in references]
-                state[name] = torch.stack(kept, 1)
+        state = FrameState(info, stream.batch, height, width, quality)
+        if source is not None and not stream.reading:
+            state["frame"] = pad(source, size, height, width)
+        if references:
+            state["refs"] = torch.stack([pad(r.picture, size, height, width) for r in references], 1)
+        if not (modes.feature_reset and info.since_intra % modes.feature_reset == 0):
+            for key in dict.fromkeys(key for reference in references for key in reference.kept):
+                state.refer(key, [reference.kept.get(key) for reference in references])
         return state
-
-    def reference_of(self, state: Mapping[str, Tensor]) -> Reference:
-        """What later frames may need of a coded frame."""
-        kept = {"recon": state["recon"].clamp(0, 1)}
-        return kept | {key: state[REFERENCE + key] for key in self._kept if REFERENCE + key in state}
 
     @cached_property
     def _kept(self) -> frozenset[str]:
-        reads = (key for spec in self.config.modules for key in (*spec.type.reads, *spec.type.encoder_reads))
-        return frozenset(key.removeprefix(REFERENCE) for key in reads if key.startswith(REFERENCE))
-
-    def forward(
-        self, clip: Tensor, frames: Sequence[CodedFrame], modes: Modes, *, rnn: int = 0, quality: Tensor | None = None,
-        new_stream: Callable[[int], Stream] = TrainingStream,
-    ) -> list[CodedPicture]:
-        """Code some frames of training clips.
-
-        Args:
-            clip: (N, T, 3, H, W), RGB in [0, 1].
-            frames: what to code, in coding order; those of a type whose mode is empty are left out.
-            modes: the mode string of each frame type.
-            rnn: references are source frames (0), reconstructions (1), or reconstructions with gradients (2).
-            quality: (N,) quality levels.
-            new_stream: gives the stream of a frame, for a batch of N.
-
-        Returns:
-            The coded frames, in coding order.
-        """
-        buffer: dict[int, Reference] = {}
-        coded = []
-        size = (clip.shape[-2], clip.shape[-1])
-        for frame in frames:
-            mode = mode_of(modes, frame.type)
-            if not mode:
-                continue
-            references = [buffer.get(r, {"recon": clip[:, r]}) for r in frame.references]
-            stream = new_stream(clip.shape[0])
-            source = clip[:, frame.index]
-            state = self.code_frame(mode, size, stream, references, frame=source, quality=quality)
-            if rnn:
-                kept = self.reference_of(state)
-                buffer[frame.index] = kept if rnn == 2 else {key: x.detach() for key, x in kept.items()}
-            coded.append(CodedPicture(frame, source, state, stream))
-        return coded
+        """Keys that some module reads of the references."""
+        used = (key for spec in self.config.modules for key in spec.type.uses)
+        return frozenset(key.removeprefix(REFERENCE) for key in used if key.startswith(REFERENCE))
 
     def aux_loss(self) -> Tensor:
         """Sum of the quantile losses of all learned densities that are being trained."""
@@ -191,11 +170,6 @@ def evaluating(codec: Codec) -> Iterator[None]:
             module.training = True
 
 
-def mode_of(modes: Modes, frame_type: str) -> str:
-    """The mode string of ``"I"``, ``"P"`` or ``"B"`` frames."""
-    return {"I": modes.imode, "P": modes.pmode, "B": modes.bmode}[frame_type]
-
-
 def pad(x: Tensor, size: tuple[int, int], height: int, width: int) -> Tensor:
     """A picture (N, C, *size) to (N, C, height, width), the last row and column repeated; other tensors unchanged."""
     below, right = height - size[0], width - size[1]
@@ -204,5 +178,28 @@ def pad(x: Tensor, size: tuple[int, int], height: int, width: int) -> Tensor:
     return F.pad(x, (0, right, 0, below), mode="replicate")
 
 
-def _crop(x: Tensor, state: FrameState, size: tuple[int, int]) -> Tensor:
-    return x[..., : size[0], : size[1]] if x.shape[-2:] == (state.height, state.width) else x
+def _checked(spec: ModuleSpec, written: Mapping[str, Tensor], state: FrameState) -> dict[str, str]:
+    """The kinds of what a module wrote; raises `ModuleError` where that is not what its declaration says."""
+    declared = dict(zip(spec.type.writes, spec.type.kinds, strict=True))
+    if written.keys() != declared.keys():
+        found = " ".join(written) or "nothing"
+        raise ModuleError(f"{spec}: {spec.type.name} wrote {found}; its declaration says {' '.join(declared)}")
+    picture = (state.batch, 3, state.height, state.width)
+    for key, kind in declared.items():
+        if kind == "picture" and written[key].shape != picture:
+            raise ModuleError(
+                f"{spec}: {spec.type.name} wrote '{key}' of shape {tuple(written[key].shape)}; "
+                f"expected a picture, {picture}"
+            )
+    return declared
+
+
+def _cropped(state: FrameState, kinds: Mapping[str, str], size: tuple[int, int]) -> dict[str, Tensor]:
+    """What was written, at the size of the picture."""
+    padded = (state.height, state.width)
+    return {
+        key: state[key][..., : size[0], : size[1]]
+        if kind in SIZED_AS_PICTURES and state[key].shape[-2:] == padded
+        else state[key]
+        for key, kind in kinds.items()
+    }

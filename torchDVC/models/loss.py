@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from torchDVC.coding_structure import CodedFrame
 from torchDVC.config import LossExpression, Stage
+from torchDVC.config.losses import pictures_of
 from torchDVC.entropy.streams import Stream, TrainingStream
-from torchDVC.models.codec import Codec, CodedPicture, mode_of
+from torchDVC.models.codec import Codec, CodedPicture
+from torchDVC.models.sequence import code_clip
 from torchDVC.results.metrics import ms_ssim
 
 Distortion = Callable[[Tensor, Tensor], Tensor]
@@ -49,7 +51,7 @@ class StageLoss(nn.Module):
         """Scalars of a batch.
 
         Args:
-            clip: (N, T, 3, H, W), RGB in [0, 1]; frames, quality, new_stream: see `Codec.forward`.
+            clip: (N, T, 3, H, W), RGB in [0, 1]; frames, quality, new_stream: see `code_clip`.
             lmda: (N,) Lagrangians.
 
         Returns:
@@ -57,8 +59,8 @@ class StageLoss(nn.Module):
             expressions R and D; every single term by its name; ``aux``, the quantile loss.
         """
         stage = self.stage
-        coded = self.codec(clip, frames, stage, rnn=stage.rnn, quality=quality, new_stream=new_stream)
-        counted = [p for p in coded if set(mode_of(stage, p.frame.type)) & set(stage.train)]
+        coded = code_clip(self.codec, clip, frames, stage, rnn=stage.rnn, quality=quality, new_stream=new_stream)
+        counted = [p for p in coded if set(stage.of(p.frame.type)) & set(stage.train)]
         terms = [self._terms(p) for p in counted]
         losses = []
         for picture, of_picture in zip(counted, terms, strict=True):
@@ -75,9 +77,10 @@ class StageLoss(nn.Module):
         rates = {f"{label}_rate": bits / pixels for label, bits in picture.stream.rates().items()}
         terms = {**rates, "rate": torch.stack([*rates.values(), torch.zeros_like(picture.source[:, 0, 0, 0])]).sum(0)}
         for _, name in self.stage.loss_d:
-            key = "recon" if name == "distortion" else name.removesuffix("_distortion")
-            if key in picture.state:
-                terms[name] = self.distortion(picture.state[key], picture.source)
+            first, second = pictures_of(name)
+            pictures = {"": picture.source, **picture.state}
+            if first in pictures and second in pictures:
+                terms[name] = self.distortion(pictures[first], pictures[second])
         return terms
 
 

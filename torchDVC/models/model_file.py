@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from torchDVC.coding_structure import MAX_REFERENCES
 from torchDVC.config import ModelConfig, ModuleSpec, Process
 from torchDVC.config.annotations import MismatchError, fit
-from torchDVC.config.modes import check_mode
+from torchDVC.config.modes import check_modes
 from torchDVC.config.problems import Report
 from torchDVC.config.records import MODES, Modes
 from torchDVC.config.registry import ModuleType, load_class, scan
@@ -34,6 +35,8 @@ from torchDVC.util.errors import CheckpointError, nearest
 FORMAT = 1
 SHOWN_DIGITS = 12
 """Hexadecimal digits of a hash that messages and file names show."""
+HANDED_ON = {"references": MAX_REFERENCES, "feature_reset": 2**31 - 1}
+"""What modes have beside mode strings, and the most that it may be."""
 SLACK = 16
 """Making a codec may take so many times the memory of its weights, for how they start and what goes with them."""
 _MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.arange)
@@ -137,12 +140,19 @@ def _contents(codec: Codec, modes: Modes) -> dict[str, Any]:
         "format": FORMAT,
         "name": codec.config.name,
         "modules": [_row(spec) for spec in codec.config.modules],
-        "modes": {key: getattr(modes, key) for key in MODES},
+        "modes": _of_modes(modes),
         "model": {name: tensor.detach().cpu() for name, tensor in codec.state_dict().items()},
         "integers": {
             path: {name: torch.tensor(array, dtype=torch.int32) for name, array in module.integers().items()}
             for path, module in _exact_modules(codec)
         },
+    }
+
+
+def _of_modes(modes: Modes) -> dict[str, Any]:
+    """The mode strings, and what else is not as it usually is."""
+    return {key: getattr(modes, key) for key in MODES} | {
+        key: getattr(modes, key) for key in HANDED_ON if getattr(modes, key) != getattr(Modes, key)
     }
 
 
@@ -258,11 +268,15 @@ def _arguments(args: Mapping[str, Any], module_type: ModuleType, where: str) -> 
 
 
 def _modes(modes: Mapping[str, Any], config: ModelConfig) -> Process:
-    """The mode strings, checked against the module table."""
+    """The mode strings and what goes with them, checked against the module table."""
     codes = {key: mode for key, mode in modes.items() if key in MODES and isinstance(mode, str)}
     if codes.keys() != MODES.keys():
         raise CheckpointError(f"{config.path}: damaged: it lacks a mode string of {', '.join(MODES)}")
-    problems = [problem for key, mode in codes.items() for problem in check_mode(key, mode, config)]
-    if problems:
-        raise CheckpointError(f"{config.path}: {problems[0]}")
-    return Process(config.name, **codes, where=str(config.path))
+    others: dict[str, Any] = {key: value for key, value in modes.items() if key not in MODES}
+    for key, value in others.items():
+        if key not in HANDED_ON or type(value) is not int or not 0 <= value <= HANDED_ON[key]:
+            raise CheckpointError(f"{config.path}: damaged: {key} is {value!r:.60}")
+    process = Process(config.name, **{**codes, **others}, where=str(config.path))
+    for _, problem in check_modes(process, config):
+        raise CheckpointError(f"{config.path}: {problem}")
+    return process

@@ -1,8 +1,8 @@
-"""Coding a whole sequence, of any length in constant memory: one loop encodes and decodes."""
+"""The loop that codes frames, of clips in training and of sequences of any length, in constant memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
@@ -13,38 +13,12 @@ from torch import Tensor
 
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.config import Modes
-from torchDVC.entropy.streams import Stream
-from torchDVC.models.codec import Codec, CodedPicture, Reference, mode_of
+from torchDVC.entropy.streams import Stream, TrainingStream
+from torchDVC.models.buffer import ClipBuffer, DecodedPictureBuffer
+from torchDVC.models.codec import Codec, CodedPicture
 from torchDVC.util.errors import BitstreamError
 
 Item = TypeVar("Item")
-
-
-class DecodedPictureBuffer:
-    """Pictures (and whatever modules keep of them) that frames still to come may refer to.
-
-    Frames come in the order of `torchDVC.coding_structure`: B frames from left to right within each level, so nothing
-    before a frame's first reference is referred to again, and nothing before the last I or P frame.
-    """
-
-    def __init__(self) -> None:
-        self._entries: dict[int, Reference] = {}
-        self._anchor = -1
-
-    def add(self, frame: CodedFrame, reference: Reference) -> None:
-        """Keep what later frames may need of a frame, and forget what none needs any more."""
-        oldest = min(frame.references, default=self._anchor)
-        self._entries = {index: kept for index, kept in self._entries.items() if index >= oldest}
-        self._entries[frame.index] = reference
-        if frame.type != "B":
-            self._anchor = frame.index
-
-    def of(self, frame: CodedFrame) -> list[Reference]:
-        """The references of a frame, in its order. Raises `BitstreamError` where one was never decoded."""
-        for index in frame.references:
-            if index not in self._entries:
-                raise BitstreamError(f"frame {frame.index} refers to frame {index}, which was lost")
-        return [self._entries[index] for index in frame.references]
 
 
 @dataclass(frozen=True)
@@ -52,23 +26,23 @@ class FrameTask:
     """One frame to code.
 
     Attributes:
-        frame: its index and references.
+        frame: its index, type and references.
         stream: where its symbols go to or come from.
-        source: (1, 3, H, W), RGB in [0, 1]; None where the stream reads.
-        quality: quality level.
+        source: (N, 3, H, W), RGB in [0, 1]; None where the stream reads.
+        quality: quality level, or (N,) of each picture.
     """
 
     frame: CodedFrame
     stream: Stream
     source: Tensor | None = None
-    quality: int = 0
+    quality: int | Tensor = 0
 
 
 def code_frames(
     codec: Codec, modes: Modes, size: tuple[int, int], tasks: Iterable[FrameTask],
     lost: Callable[[BitstreamError], None] | None = None,
 ) -> Iterator[CodedPicture]:
-    """Encode or decode frames one after another.
+    """Encode or decode frames one after another, without gradients.
 
     Args:
         codec: in eval mode, on its device.
@@ -80,30 +54,69 @@ def code_frames(
     Yields:
         Every frame once, when it is coded.
     """
-    buffer = DecodedPictureBuffer()
+    pictures = _loop(codec, modes, size, tasks, DecodedPictureBuffer(modes.references), lost)
+    while True:
+        with torch.no_grad():
+            picture = next(pictures, None)
+        if picture is None:
+            return
+        yield picture
+
+
+def _loop(
+    codec: Codec, modes: Modes, size: tuple[int, int], tasks: Iterable[FrameTask], buffer: DecodedPictureBuffer,
+    lost: Callable[[BitstreamError], None] | None = None,
+) -> Iterator[CodedPicture]:
+    """The one loop of training, estimating, encoding and decoding."""
     for task in tasks:
         try:
-            state = _code(codec, modes, size, task, buffer.of(task.frame))
+            picture = _code(codec, modes, size, task, buffer)
         except BitstreamError as error:
             if lost is None:
                 raise
             lost(error)
             continue
-        buffer.add(task.frame, codec.reference_of(state))
-        yield CodedPicture(task.frame, task.source, state, task.stream)
+        buffer.add(picture.reference)
+        yield picture
 
 
-@torch.no_grad()
 def _code(
-    codec: Codec, modes: Modes, size: tuple[int, int], task: FrameTask, references: list[Reference]
-) -> dict[str, Tensor]:
-    mode = mode_of(modes, task.frame.type)
-    if not mode:
+    codec: Codec, modes: Modes, size: tuple[int, int], task: FrameTask, buffer: DecodedPictureBuffer
+) -> CodedPicture:
+    references = buffer.of(task.frame)
+    if not modes.of(task.frame.type):
         raise BitstreamError(f"frame {task.frame.index}: the model codes no {task.frame.type} frames")
-    if task.quality >= codec.levels:
-        raise BitstreamError(f"frame {task.frame.index}: quality {task.quality}; the model has {codec.levels} levels")
-    level = torch.full((1,), task.quality, dtype=torch.int64, device=codec.lmdas.device)
-    return codec.code_frame(mode, size, task.stream, references, frame=task.source, quality=level)
+    level = task.quality
+    if not isinstance(level, Tensor):
+        if level >= codec.levels:
+            raise BitstreamError(f"frame {task.frame.index}: quality {level}; the model has {codec.levels} levels")
+        level = torch.full((task.stream.batch,), level, dtype=torch.int64, device=codec.lmdas.device)
+    return codec.code_frame(task.frame, modes, size, task.stream, references, source=task.source, quality=level)
+
+
+def code_clip(
+    codec: Codec, clip: Tensor, frames: Sequence[CodedFrame], modes: Modes, *, rnn: int = 0,
+    quality: Tensor | int = 0, new_stream: Callable[[int], Stream] = TrainingStream,
+) -> list[CodedPicture]:
+    """Code some frames of training clips.
+
+    Args:
+        clip: (N, T, 3, H, W), RGB in [0, 1].
+        frames: what to code, in coding order; those of a type whose mode is empty are left out.
+        modes: the mode string of each frame type.
+        rnn: references are source frames (0), reconstructions (1), or reconstructions with gradients (2).
+        quality: (N,) quality levels.
+        new_stream: gives the stream of a frame, for a batch of N.
+
+    Returns:
+        The coded frames, in coding order.
+    """
+    tasks = (
+        FrameTask(frame, new_stream(clip.shape[0]), clip[:, frame.index], quality)
+        for frame in frames
+        if modes.of(frame.type)
+    )
+    return list(_loop(codec, modes, (clip.shape[-2], clip.shape[-1]), tasks, ClipBuffer(clip, rnn)))
 
 
 def code_sequence(

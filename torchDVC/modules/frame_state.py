@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+from torchDVC.coding_structure import FrameInfo
+
+REFERENCE = "ref_"
+"""``ref_<key>`` is what the modules of the reference frames left as ``<key>``."""
 
 
 class FrameState(dict[str, Tensor]):
     """Named tensors of the frame being coded, and what encoder and decoder both know about it.
 
     Keys that the codec itself gives: ``frame`` (N, 3, H, W), the source, RGB in [0, 1], in the encoder only; ``refs``
-    (N, R, 3, H, W), the references, R = 1 for P and 2 for B frames. H and W are multiples of 64.
+    (N, R, 3, H, W), the references; ``ref_<key>`` (N, R, …), what their modules left as ``<key>``, zero where a
+    reference has none and absent where none of them has it. H and W are multiples of 64.
 
     Attributes:
+        info: index, type, references, layer and distance to the last I frame.
         batch: N.
         height, width: H and W, padded.
         quality: (N,) quality level of each picture, int64.
+        has: for each ``ref_<key>``, which of the R references have it.
+        kept: what modules hand on to later frames beside what they write, by key; see `keep`.
     """
 
-    def __init__(self, batch: int, height: int, width: int, quality: Tensor) -> None:
+    def __init__(self, info: FrameInfo, batch: int, height: int, width: int, quality: Tensor) -> None:
         super().__init__()
+        self.info = info
         self.batch, self.height, self.width, self.quality = batch, height, width, quality
+        self.has: dict[str, tuple[bool, ...]] = {}
+        self.kept: dict[str, Tensor] = {}
 
     def size(self, references: int = 1) -> tuple[int, int, int]:
         """Batch, height and width of what is coded once for each of ``references`` references."""
         return self.batch * references, self.height, self.width
+
+    def keep(self, key: str, x: Tensor) -> None:
+        """Hand (N, …) on to later frames: they find it as ``ref_<key>``, without any module having declared it."""
+        self.kept[key] = x
+
+    def refer(self, key: str, given: list[Tensor | None]) -> None:
+        """Set ``ref_<key>`` to what the references have, each (N, …) or None, where at least one has it."""
+        known = [x for x in given if x is not None]
+        if known:
+            self[REFERENCE + key] = torch.stack([torch.zeros_like(known[0]) if x is None else x for x in given], 1)
+            self.has[REFERENCE + key] = tuple(x is not None for x in given)

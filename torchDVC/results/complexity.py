@@ -21,7 +21,8 @@ from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.config import Modes
 from torchDVC.entropy.priors import TableHolder
 from torchDVC.entropy.streams import DryStream, EstimatingStream, Stream
-from torchDVC.models.codec import Codec, evaluating, mode_of
+from torchDVC.models.codec import Codec, evaluating
+from torchDVC.models.sequence import code_clip
 from torchDVC.results.macs import Counter
 from torchDVC.util.errors import first_line
 from torchDVC.util.files import atomic_path
@@ -59,7 +60,7 @@ def measure(codec: Codec, modes: Modes) -> list[ModuleComplexity]:
     that cannot be coded at `SIZE` is warned of and has no rows.
     """
     rows: list[ModuleComplexity] = []
-    for frame_type in filter(lambda kind: mode_of(modes, kind), "IPB"):
+    for frame_type in filter(modes.of, "IPB"):
         try:
             rows += _of_type(codec, modes, frame_type)
         except Exception as error:  # whatever a module raises on a picture of zeros is no reason to end a run
@@ -135,7 +136,7 @@ def _of_type(codec: Codec, modes: Modes, frame_type: str) -> list[ModuleComplexi
             decode.macs[spec.name] / kilopixels,
             tuple(sorted(encode.uncounted[spec.name] | decode.uncounted[spec.name])),
         )
-        for spec in codec.config.of_codes(mode_of(modes, frame_type))
+        for spec in codec.config.of_codes(modes.of(frame_type))
     ]
 
 
@@ -144,14 +145,14 @@ def _chain(modes: Modes, frame_type: str) -> list[CodedFrame]:
     if frame_type == "I":
         return CodingStructure(0).order(1)
     if frame_type == "P":
-        return CodingStructure(0).order(4)
+        return CodingStructure(0, references=modes.references).order(3 + modes.references)
     return CodingStructure(0 if modes.pmode else 2, gop_size=2).order(3)
 
 
 def _count(codec: Codec, modes: Modes, chain: list[CodedFrame], last: type[Stream]) -> Counter:
     """The multiply-accumulates of each module at the end of a chain, whose last frame has a stream of this type."""
     counter = Counter()
-    coming = [frame for frame in chain if mode_of(modes, frame.type)]
+    coming = [frame for frame in chain if modes.of(frame.type)]
 
     def new_stream(batch: int) -> Stream:
         counter.reset()
@@ -161,7 +162,7 @@ def _count(codec: Codec, modes: Modes, chain: list[CodedFrame], last: type[Strea
     clip = torch.zeros(1, len(chain), 3, *SIZE, device=codec.lmdas.device)
     _build_tables(codec)
     with evaluating(codec), torch.no_grad(), _as_it_was(clip.device), _watching(codec, counter), counter:
-        codec(clip, chain, modes, rnn=1, new_stream=new_stream)
+        code_clip(codec, clip, chain, modes, rnn=1, new_stream=new_stream)
     return counter
 
 

@@ -8,6 +8,7 @@ import math
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torchDVC.dataset.frame import Frame, VideoReader
 from torchDVC.dataset.testing import TestSequence, test_sequences
 from torchDVC.entropy.streams import EstimatingStream
 from torchDVC.models import checkpoints
-from torchDVC.models.codec import CodedPicture, mode_of
+from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import content_hash
 from torchDVC.models.sequence import code_sequence, to_tensor
 from torchDVC.results import complexity
@@ -95,7 +96,7 @@ class Tester(Runner):
 
     def _check_modes(self, process: Process, types: set[str], why: str) -> None:
         """Raises `ConfigError` where the process has no mode for one of the frame types."""
-        missing = [f"{kind.lower()}mode" for kind in sorted(types) if not mode_of(process, kind)]
+        missing = [f"{kind.lower()}mode" for kind in sorted(types) if not process.of(kind)]
         if missing:
             raise ConfigError([
                 f"{process.where}: process '{process.name}' has no {missing[0]}, which --intra_period "
@@ -173,7 +174,8 @@ class Tester(Runner):
         if stream is not None:
             return stream.write(reader.info, self.structure, self.quality, sources, keep_maps)
         return code_sequence(
-            self.codec, process, self.structure, (reader.info.height, reader.info.width),
+            self.codec, process, replace(self.structure, references=process.references),
+            (reader.info.height, reader.info.width),
             lambda frame: EstimatingStream(keep_maps=keep_maps), sources=sources, quality=self.quality,
         )
 

@@ -208,7 +208,7 @@ class Trainer(Runner):
         """Forward, backward and update on a uint8 batch (N, T, 3, P, P)."""
         clip = batch.to(self.device, non_blocking=True).float() / 255
         rng = random.Random(f"{self.options.seed} {self.position.epoch} {self.position.step}")
-        frames = training_frames(stage.pairs, stage.frames, rng)
+        frames = training_frames(stage.pairs, stage.frames, rng, stage.references)
         levels = [rng.randrange(self.codec.levels) for _ in range(len(clip))]
         quality = torch.tensor(levels, device=self.device)
         with autocast(self.precision(stage.precision), self.device):

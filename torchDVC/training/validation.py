@@ -65,4 +65,4 @@ def frames_read(stage: Stage, seed: int) -> int:
 
 
 def _frames(stage: Stage, seed: int) -> list[CodedFrame]:
-    return training_frames(stage.pairs, stage.frames, random.Random(seed))
+    return training_frames(stage.pairs, stage.frames, random.Random(seed), stage.references)

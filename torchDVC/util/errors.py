@@ -41,6 +41,10 @@ class BitstreamError(LCPError):
     """A bitstream is damaged, truncated, foreign or hostile; the message names the packet."""
 
 
+class ModuleError(LCPError):
+    """A module does not do what its declaration says; the message names both."""
+
+
 class NonFiniteError(LCPError):
     """Losses or gradients stayed non-finite; the message names the file the offending batch was saved to."""
 

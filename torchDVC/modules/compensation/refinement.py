@@ -12,7 +12,7 @@ from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.layers import fold, unfold
 
 
-@codec_module(reads="refs flow_hat aligned_refs", writes="mc", from_zero="blocks")
+@codec_module(reads="refs flow_hat aligned_refs", writes="mc:picture", from_zero="blocks")
 class Refinement(nn.Module):
     """Refines the warped references (Lu et al. 2019, "DVC", section 3.2) at half size, and blends them on B frames.
 

@@ -15,7 +15,7 @@ from torchDVC.modules.layers import fold, unfold, warp
 from torchDVC.modules.transforms import FLOW, wavelet_transforms
 
 
-@codec_module(reads="refs", encoder_reads="flow", writes="flow_hat aligned_refs warped", codes=True)
+@codec_module(reads="refs", encoder_reads="flow", writes="flow_hat:flow aligned_refs warped:picture", codes=True)
 class FlowHyperprior(nn.Module):
     """Codes optical flow with GDN transforms and a hyperprior (Lu et al. 2019, "DVC", section 3.3), and warps by it.
 
@@ -42,7 +42,7 @@ class FlowHyperprior(nn.Module):
         return code_flow(state, stream, self.g_a, self.hyperprior, self.g_s)
 
 
-@codec_module(reads="refs", encoder_reads="flow", writes="flow_hat aligned_refs warped", codes=True)
+@codec_module(reads="refs", encoder_reads="flow", writes="flow_hat:flow aligned_refs warped:picture", codes=True)
 class FlowFactorized(nn.Module):
     """Codes optical flow as `FlowHyperprior` does, but its latent with a learned density of each channel.
 

@@ -18,7 +18,7 @@ SLOPE = 0.1
 """Of the leaky ReLUs, as in the paper."""
 
 
-@codec_module(reads="refs", encoder_reads="frame", writes="flow aligned", encoder_only=True)
+@codec_module(reads="refs", encoder_reads="frame", writes="flow:flow aligned:picture", encoder_only=True)
 class PWCNet(nn.Module):
     """Pyramid, warping, cost volume (Sun et al. 2018, "PWC-Net"), from the coarsest level to 1/4 of the size.
 

@@ -17,7 +17,9 @@ MOST_FINEST = 6
 """At 1/2^6 of its size a picture, whose sides are multiples of 64, has still a pixel."""
 
 
-@codec_module(reads="refs", encoder_reads="frame", writes="flow aligned", encoder_only=True, from_zero="finest")
+@codec_module(
+    reads="refs", encoder_reads="frame", writes="flow:flow aligned:picture", encoder_only=True, from_zero="finest"
+)
 class SPyNet(nn.Module):
     """Spatial pyramid network (Ranjan & Black 2017): from coarse to fine, each level corrects the flow.
 
