@@ -85,6 +85,27 @@ def test_nan_has_its_reason(test, reason):
     assert math.isnan(result.value) and reason in result.reason and not result.warning
 
 
+def test_rates_that_hardly_overlap_are_not_compared():
+    """Both curves span 3 octaves at the same qualities; of 5 joint octaves they share 1, then of 4 they share 2."""
+    anchor = curve([0.1, 0.2, 0.4, 0.8], [30, 32, 34, 36])
+    far, near = (curve([r * factor for r in anchor.rates], anchor.qualities, "ours") for factor in (4, 2))
+    result = bd_rate(anchor, far)
+    assert (result.comparable, result.text) == (False, "not comparable")
+    assert result.value == pytest.approx(300)
+    assert result.warning == "rates hardly overlap (20%): not comparable"
+    assert (bd_rate(anchor, near).text, bd_rate(anchor, near).warning) == ("+100.00 %", "")
+    high = curve([0.4, 0.8, 1.6], [35, 37, 39])
+    assert bd_rate(anchor, high).warning == "qualities hardly overlap (11%): not comparable"
+
+
+def test_a_mean_with_curves_that_hardly_overlap_is_not_comparable():
+    rows = [*curve_rows("x264", {0.1: 30.0, 0.2: 33.0, 0.4: 36.0}), *curve_rows("ours", {0.9: 30.0, 2: 33.0, 4: 36.0})]
+    _, lines = bd_lines(table(rows))
+    assert [line[3] for line in lines] == ["not comparable"] * 2
+    assert lines[-1][-1] == "mean of BD-rates; rates hardly overlap (0%): not comparable"
+    assert dataset_rates(table(rows)) == {}
+
+
 def two_sequences() -> list:
     """``ours`` needs half the rate of ``x264`` on sequence a and twice on b."""
     base = {0.1: 30.0, 0.2: 33.0, 0.4: 36.0}

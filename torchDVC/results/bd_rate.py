@@ -17,6 +17,9 @@ ANCHORS = ("x264", "x265", "svtav1", "vp9")
 METHODS = ("pchip", "akima")
 AVERAGES = {"rates": "mean of BD-rates", "curve": "BD-rate of the mean curve"}
 MINIMUM_OVERLAP = 0.75
+"""Of qualities; below it a BD-rate carries a warning."""
+LEAST_OVERLAP = 0.25
+"""Of qualities, and of rates on a logarithmic scale; below it a BD-rate is not shown."""
 MINIMUM_POINTS = 2
 
 
@@ -24,20 +27,37 @@ MINIMUM_POINTS = 2
 class BDRate:
     """A BD-rate in percent (negative: saves rate); NaN with a ``reason`` where there is none.
 
-    ``overlap`` is the part of the two curves' joint quality range that both cover, from 0 to 1.
+    ``overlap`` is the part of the two curves' joint quality range that both cover, from 0 to 1; ``rate_overlap`` the
+    same of their rates, on a logarithmic scale.
     """
 
     value: float
     overlap: float
     method: str
     reason: str = ""
+    rate_overlap: float = 1.0
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the value says enough to be shown: the curves share more than a fringe of qualities and of rates."""
+        return not self.reason and min(self.overlap, self.rate_overlap) >= LEAST_OVERLAP
+
+    @property
+    def text(self) -> str:
+        """The value as tables show it."""
+        if self.reason:
+            return "NaN"
+        return f"{self.value:+.2f} %" if self.comparable else "not comparable"
 
     @property
     def warning(self) -> str:
         """What a reader must know about a value that stands on little overlap; empty where nothing."""
-        if self.reason or self.overlap >= MINIMUM_OVERLAP:
+        if self.reason:
             return ""
-        return f"overlap only {self.overlap:.0%}"
+        if not self.comparable:
+            what, part = min(("qualities", self.overlap), ("rates", self.rate_overlap), key=lambda pair: pair[1])
+            return f"{what} hardly overlap ({part:.0%}): not comparable"
+        return f"overlap only {self.overlap:.0%}" if self.overlap < MINIMUM_OVERLAP else ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +69,11 @@ class Entry:
     sequence: str
     rate: BDRate
     average: str = ""
+
+    @property
+    def note(self) -> str:
+        """How the value came about, and what to know of it."""
+        return "; ".join(filter(None, (self.average, self.rate.reason or self.rate.warning)))
 
 
 def choose_anchor(asked: str, codecs: Iterable[str]) -> str:
@@ -77,7 +102,7 @@ def bd_rate(anchor: Curve, test: Curve, method: str = "pchip") -> BDRate:
         value = bjontegaard.bd_rate(
             anchor.rates, anchor.qualities, test.rates, test.qualities, method=method, require_matching_points=False
         )
-    return BDRate(float(value), overlap, method)
+    return BDRate(float(value), overlap, method, rate_overlap=_overlap(_logs(anchor.rates), _logs(test.rates)))
 
 
 def bd_table(
@@ -115,17 +140,16 @@ def bd_lines(entries: Iterable[Entry]) -> tuple[list[str], list[list[str]]]:
     lines = []
     for entry in entries:
         rate = entry.rate
-        value = "NaN" if rate.reason else f"{rate.value:+.2f} %"
-        note = "; ".join(filter(None, (entry.average, rate.reason or rate.warning)))
-        lines.append([entry.dataset, entry.sequence or "(all)", entry.codec, value, f"{rate.overlap:.0%}", note])
+        names = [entry.dataset, entry.sequence or "(all)", entry.codec]
+        lines.append([*names, rate.text, f"{rate.overlap:.0%}", entry.note])
     return header, lines
 
 
 def dataset_rates(entries: Iterable[Entry]) -> dict[str, float]:
-    """For each codec the mean over data sets of its BD-rate, in percent; codecs without one (NaN) are left out."""
+    """For each codec the mean over data sets of its BD-rate, in percent; codecs that lack one to show are left out."""
     of_datasets = group((entry for entry in entries if not entry.sequence), lambda entry: entry.codec)
-    means = {codec: mean([entry.rate.value for entry in own]) for codec, own in of_datasets.items()}
-    return {codec: value for codec, value in means.items() if not math.isnan(value)}
+    shown = {codec: own for codec, own in of_datasets.items() if all(entry.rate.comparable for entry in own)}
+    return {codec: mean([entry.rate.value for entry in own]) for codec, own in shown.items()}
 
 
 def _against(anchor: str, all_curves: Sequence[Curve], method: str, average: str = "") -> list[Entry]:
@@ -135,13 +159,13 @@ def _against(anchor: str, all_curves: Sequence[Curve], method: str, average: str
 
 
 def _mean(rates: Sequence[BDRate]) -> BDRate:
-    """The mean of BD-rates, with the least overlap among them; NaN where one of them is."""
-    overlap = min(rate.overlap for rate in rates)
+    """The mean of BD-rates, with the least overlaps among them; NaN where one of them is."""
+    overlap, of_rates = min(rate.overlap for rate in rates), min(rate.rate_overlap for rate in rates)
     without = sum(bool(rate.reason) for rate in rates)
     if without:
         reason = f"{without} of {len(rates)} sequences without a BD-rate"
         return BDRate(math.nan, overlap, rates[0].method, reason)
-    return BDRate(mean([rate.value for rate in rates]), overlap, rates[0].method)
+    return BDRate(mean([rate.value for rate in rates]), overlap, rates[0].method, rate_overlap=of_rates)
 
 
 def _unusable(curve: Curve) -> str:
@@ -154,6 +178,10 @@ def _unusable(curve: Curve) -> str:
     if any(r1 >= r2 or q1 >= q2 for (r1, r2), (q1, q2) in pairs):
         return f"{curve.codec}: quality does not rise with rate"
     return ""
+
+
+def _logs(rates: Sequence[float]) -> list[float]:
+    return [math.log(rate) for rate in rates]
 
 
 def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
