@@ -36,6 +36,11 @@ class Browser:
         self._post("goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics})
         self._post("url", {"url": page.resolve().as_uri()})
 
+    def prefer(self, scheme: str) -> None:
+        """Ask pages for a colour scheme, ``light`` or ``dark``."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._post("goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}})
+
     def run(self, script: str, *arguments: Any) -> Any:
         """The value that JavaScript code returns."""
         return self._post("execute/sync", {"script": script, "args": list(arguments)})

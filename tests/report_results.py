@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tests.result_rows import rd_row
+from torchDVC.anchors.command import anchors, measure_anchors
+from torchDVC.coding_structure import CodingStructure
+from torchDVC.dataset.frame import Frame, VideoInfo
 from torchDVC.dataset.pictures import write_png
 from torchDVC.dataset.procedural import procedural_clip
+from torchDVC.dataset.testing import test_sequences as sequences_of
+from torchDVC.dataset.video import open_writer
 from torchDVC.results.rows import FrameRow, RDRow, write_rows
 
 CLIPS = ("clip0", "clip1")
@@ -37,6 +43,35 @@ def write_results(folder: Path) -> Path:
         for lmda in (256.0, 1024.0):
             images = folder / "ours" / "images" / "procedural" / clip / f"main_{lmda:g}"
             _pictures(images, index, 12 if lmda == 256 else 3)
+    return folder
+
+
+def write_training(folder: Path) -> None:
+    """The ``metrics.csv`` of a run of two stages, with a line that a killed run left."""
+    folder.mkdir(parents=True)
+    lines = ["step,seconds,stage,epoch,loss,val_loss"]
+    for step in range(10, 410, 10):
+        stage = "motion" if step <= 200 else "joint"
+        validated = f"{200 / step}" if step % 200 == 0 else ""
+        lines.append(f"{step},{step * 3},{stage},{step // 200},{100 / step},{validated}")
+    (folder / "metrics.csv").write_text("\n".join([*lines, "420,12"]))
+
+
+def write_coded(folder: Path) -> Path:
+    """``folder`` with x264's files at three rates of a clip, and ``ours`` with a picture of every frame, at one."""
+    clip = folder / "clip.y4m"
+    with open_writer(clip, VideoInfo(*SIZE)) as writer:
+        for rgb in procedural_clip(0, FRAMES, SIZE):
+            writer.write(Frame(rgb=rgb))
+    codecs, structure = anchors(["x264:veryfast"]), CodingStructure(8)
+    rows = measure_anchors(sequences_of([str(clip)]), codecs, structure, folder / "x264", qualities=(20, 30, 40))
+    own = replace(rows[1], codec="ours", process="main", run_id="r1", quality=None, lmda=256.0)
+    write_rows(folder / "ours" / "rd.csv", [own])
+    images = folder / "ours" / "images" / own.dataset / own.sequence / "main_256"
+    images.mkdir(parents=True)
+    for frame, source in enumerate(procedural_clip(0, FRAMES, SIZE)):
+        write_png(images / f"{frame:05}_source.png", source)
+        write_png(images / f"{frame:05}_recon.png", source // 2)
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -102,15 +103,18 @@ class ContainerReader(VideoReader):
         return Frame(yuv=(y, u, v), matrix=self.info.matrix, value_range=self.info.range)
 
 
+@dataclass
 class Mp4Writer(VideoWriter):
-    """Writes an mp4 file with x264 at a constant quality of `CRF`, tagged with the clip's matrix and range.
+    """Writes an mp4 file with x264 at a constant quality ``crf``, tagged with the clip's matrix and range.
 
     H.264 stores 4:2:0 only in even sizes, so clips of odd width or height are stored 4:4:4.
     """
 
+    crf: int = CRF
+
     def _open(self, path: Path) -> None:
         info = self.info
-        options = {"crf": str(CRF), "preset": "medium"}
+        options = {"crf": str(self.crf), "preset": "medium"}
         with _writing(self.path, info):
             self._container = av.open(str(path), "w")
             self._stream = self._container.add_stream("libx264", rate=info.fps, options=options)

@@ -13,8 +13,12 @@ from typing import Any
 
 from torchDVC.config.flags import argument, flag, parse_flags
 from torchDVC.config.values import any_path, whole, words
-from torchDVC.report.data import report_data, to_json
-from torchDVC.report.images import choose, embed, find_pictures
+from torchDVC.report.beside import beside, clip_of, reconstructions
+from torchDVC.report.data import Results, read_results, report_data, to_json
+from torchDVC.report.films import films, spread
+from torchDVC.report.images import choose, embed, find_pictures, with_beside
+from torchDVC.report.training import metrics_files, training_runs
+from torchDVC.results.bd_rate import choose_anchor
 from torchDVC.results.rows import gather
 from torchDVC.util.errors import DataError, run_command
 from torchDVC.util.files import write_text
@@ -22,7 +26,9 @@ from torchDVC.util.files import write_text
 PAGE = Path(__file__).with_name("page")
 FRAMES_SHOWN = 16
 LARGEST = 9_000_000
-"""Bytes that data and pictures of a page may take together."""
+"""Bytes that data, pictures and films of a page may take together."""
+FILMS_SHARE = 0.4
+"""Of what the data leave, at most."""
 TITLE = "torchDVC results"
 
 
@@ -34,26 +40,24 @@ def write_report(
     title: str = TITLE,
     frames: int = FRAMES_SHOWN,
 ) -> Path:
-    """Write the page of all results in and below ``folders`` and return its path.
+    """Write the page of all results and training runs in and below ``folders`` and return its path.
 
     Args:
-        folders: folders of the tester and of anchors, or ``rd.csv`` files.
+        folders: folders of the tester, of anchors and of training runs, or ``rd.csv`` files.
         out: the page; default ``report.html`` in the first folder.
         anchor: codec that BD-rates are against; default: the first anchor codec that was measured.
         title: heading of the page.
         frames: the most frames whose pictures are shown.
     """
-    tables = gather(folders)
     if out is None:
         out = (folders[0] if folders[0].is_dir() else folders[0].parent) / "report.html"
-    write_text(out, render(_data(tables, anchor, frames), title))
+    write_text(out, render(_data(folders, anchor, frames), title))
     return out
 
 
 def render(data: dict[str, Any], title: str) -> str:
     """The page as html, with everything it needs inside it."""
-    files = {"style": "page.css", "script": "page.js", "charts": "charts.js"}
-    parts = {name: (PAGE / file).read_text(encoding="utf-8") for name, file in files.items()}
+    parts = {file.stem: file.read_text(encoding="utf-8") for file in PAGE.iterdir() if file.suffix in (".css", ".js")}
     parts["title"] = title.replace("&", "&amp;").replace("<", "&lt;")
     parts["data"] = to_json({**data, "title": title})
     page = (PAGE / "page.html").read_text(encoding="utf-8")
@@ -65,7 +69,7 @@ class ReportOptions:
     """The command line of ``python -m torchDVC.report``."""
 
     results: tuple[Path, ...] = argument(
-        any_path, "folders of results, of anchors too, or rd.csv files", metavar="RESULTS", many=True
+        any_path, "folders of results, of anchors and training runs too, or rd.csv files", metavar="RESULTS", many=True
     )
     out: Path | None = flag(
         any_path, "the page (default: report.html in the first folder)", metavar="FILE", default=None
@@ -90,16 +94,35 @@ def _run(argv: Sequence[str] | None) -> None:
     print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
-def _data(tables: Sequence[Path], anchor: str, frames: int) -> dict[str, Any]:
-    data = report_data(tables, anchor, LARGEST // 2)
-    room = LARGEST - len(to_json(data))
+def _data(folders: Sequence[Path], anchor: str, frames: int) -> dict[str, Any]:
+    results, training = read_results(_tables(folders)), training_runs(metrics_files(folders))
+    if not results.rows and not training:
+        raise DataError(f"{folders[0]}: no results to report")
+    anchor = choose_anchor(anchor, [row.codec for row in results.rows]) if results.rows else ""
+    data = report_data(results, anchor, LARGEST // 2)
+    room = LARGEST - len(to_json(data)) - len(to_json(training))
     if room < 0:
         raise DataError(f"{len(data['points'])} rate points are too many for a page; report fewer folders at a time")
-    chosen = choose(find_pictures(tables), frames) if frames > 0 else []
-    pictures, storage = embed(chosen, room * 3 // 4)  # text in base 64 is a third larger
+    return {**data, "training": training, **_shown(results, anchor, frames, room, data["notes"])}
+
+
+def _shown(results: Results, anchor: str, frames: int, room: int, notes: list[str]) -> dict[str, Any]:
+    """Pictures and films in ``room`` bytes; a note where there are fewer pictures than were chosen."""
+    chosen = choose(find_pictures(results.tables), frames) if frames > 0 else []
+    known = reconstructions(results.tables) if chosen else {}
+    leads = {point: beside(results.rows, point, known, anchor) for point in dict.fromkeys(c.point for c in chosen)}
+    filmed = spread(list(leads), {point: clip_of(results.rows[point]) for point in leads})
+    found = films({point: leads[point] for point in filmed}, known, int(room * FILMS_SHARE))
+    left = room - sum(len(film["video"]) for film in found)
+    pictures, storage = embed(with_beside(chosen, leads, known), left * 3 // 4)  # text in base 64 is a third larger
     if len(pictures) < len(chosen):
-        data["notes"].append(f"There is room for the pictures of {len(pictures)} of the {len(chosen)} frames chosen.")
-    return {**data, "pictures": pictures, "storage": storage, "captions": _captions() if pictures else {}}
+        notes.append(f"There is room for the pictures of {len(pictures)} of the {len(chosen)} frames chosen.")
+    return {"pictures": pictures, "storage": storage, "films": found, "captions": _captions() if pictures else {}}
+
+
+def _tables(folders: Sequence[Path]) -> list[Path]:
+    """The ``rd.csv`` of all folders; one that holds a training run needs none."""
+    return gather([folder for folder in folders if not metrics_files([folder]) or list(folder.rglob("rd.csv"))])
 
 
 def _captions() -> dict[str, str]:

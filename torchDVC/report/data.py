@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torchDVC.results.bd_rate import AVERAGES, METHODS, MINIMUM_OVERLAP, bd_table, choose_anchor
+from torchDVC.anchors.encoders import ENCODERS
+from torchDVC.report.sentence import how_it_came_out, what_was_run
+from torchDVC.results.bd_rate import AVERAGES, METHODS, bd_table
 from torchDVC.results.conditions import (
     METRICS,
     Curve,
@@ -34,18 +36,20 @@ COSTS = ("parameters", "kmac_encode", "kmac_decode", "encode_fps", "decode_fps")
 PROVENANCE = ("run_id", "start", "command", "folder", "seed", "device", "machine", "python")
 
 
-def report_data(tables: Sequence[Path], anchor: str, room: int) -> dict[str, Any]:
-    """Everything but the pictures, as values that JSON can hold.
+@dataclass(frozen=True)
+class Results:
+    """Rows of one page, as one list: ``tables`` they come from, ``own`` rows of each, and ``notes`` on them."""
 
-    Args:
-        tables: ``rd.csv`` files; ``frames.csv``, ``run.json`` and ``complexity.csv`` are read where they stand beside.
-        anchor: the codec that BD-rates are against; empty: as `choose_anchor` has it.
-        room: bytes that the rate points may take in the page; their frames are left out as far as needed.
-    """
+    tables: Sequence[Path]
+    own: Mapping[Path, Sequence[RDRow]]
+    rows: Sequence[RDRow]
+    notes: tuple[str, ...]
+
+
+def read_results(tables: Sequence[Path]) -> Results:
+    """Read ``rd.csv`` files; processes, and conditions where they differ, become part of the codecs' names."""
     own = {table: read_rows(table) for table in tables}
     rows = label_processes([row for of_table in own.values() for row in of_table])
-    if not rows:
-        raise DataError(f"{tables[0]}: no results to report")
     notes = []
     try:
         check_comparable(rows)
@@ -58,20 +62,33 @@ def report_data(tables: Sequence[Path], anchor: str, room: int) -> dict[str, Any
     unrated = sorted({row.codec for row in rows if row.rate is None})
     if unrated:
         notes.append(f"Rate points of {', '.join(unrated)} have no rate and are not drawn.")
+    return Results(tables, own, rows, tuple(notes))
+
+
+def report_data(results: Results, anchor: str, room: int) -> dict[str, Any]:
+    """Everything but pictures, films and training, as values that JSON can hold.
+
+    Args:
+        results: what `read_results` gave; ``frames.csv``, ``run.json`` and ``complexity.csv`` are read where they
+            stand beside a table.
+        anchor: the codec that BD-rates are against, one of the rows'.
+        room: bytes that the rate points may take in the page; their frames are left out as far as needed.
+    """
+    rows, tables, notes = results.rows, results.tables, list(results.notes)
     metrics = [metric for metric in METRICS if any(getattr(row, metric) is not None for row in rows)]
     means = {metric: possible_mean_curves(rows, metric, notes) for metric in metrics}
-    chosen = choose_anchor(anchor, [row.codec for row in rows])
     return {
-        "conditions": describe_conditions(rows),
+        "what": what_was_run(rows, ENCODERS) if rows else "",
+        "outcome": list(how_it_came_out(rows, metrics[0], ENCODERS)) if metrics else [],
+        "conditions": describe_conditions(rows) if rows else "",
         "notes": notes,
         "metrics": {metric: METRICS[metric] for metric in metrics},
-        "anchor": chosen,
-        "minimumOverlap": MINIMUM_OVERLAP,
+        "anchor": anchor,
         "points": _points(rows, metrics, frames_by_point(tables), room, notes),
         "means": {metric: [_curve(curve) for curve in of_metric] for metric, of_metric in means.items()},
-        "bd": _bd_rates({metric: curves(rows, metric) for metric in metrics}, means, chosen),
+        "bd": _bd_rates({metric: curves(rows, metric) for metric in metrics}, means, anchor),
         "complexity": _complexity(rows),
-        "modules": _modules(own),
+        "modules": _modules(results.own),
         "runs": [found for table in tables if (found := _provenance(table))],
     }
 
@@ -146,9 +163,11 @@ def _bd_rates(sequences: Mapping[str, list[Curve]], means: Mapping[str, list[Cur
                         "codec": entry.codec,
                         "dataset": entry.dataset,
                         "sequence": entry.sequence,
-                        "value": None if math.isnan(entry.rate.value) else round(entry.rate.value, 2),
+                        "value": round(entry.rate.value, 2) if entry.rate.comparable else None,
+                        "text": entry.rate.text,
                         "overlap": round(entry.rate.overlap, 3),
-                        "note": "; ".join(filter(None, (entry.average, entry.rate.reason or entry.rate.warning))),
+                        "doubtful": not entry.rate.comparable or bool(entry.rate.warning),
+                        "note": entry.note,
                     }
                     for entry in entries
                 ]

@@ -5,14 +5,21 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from torchDVC.dataset.colour import Plane
+from torchDVC.report.beside import Reconstruction, picture_folder
 from torchDVC.results.conditions import group
-from torchDVC.results.rows import POINT, RDRow, point_path, read_rows
+from torchDVC.results.rows import read_rows
 from torchDVC.util.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 KINDS = ("source", "recon", "mc", "warped", "flow", "bits", "error")
 EXACT_KINDS = ("source", "recon")
@@ -26,17 +33,25 @@ SAMPLE_MARGIN = 1.5
 
 @dataclass(frozen=True)
 class Shown:
-    """One frame of one rate point, with a file for each kind of picture; ``point`` is the number of its row."""
+    """One frame of one rate point, with a file for each kind of picture; ``point`` is the number of its row.
+
+    ``beside`` holds other codecs' reconstructions of the frame, uint8 RGB (3, H, W), by number of their rows.
+    """
 
     point: int
     frame: int
     files: dict[str, Path]
+    beside: Mapping[int, Plane] = field(default_factory=dict)
 
 
 def find_pictures(tables: Iterable[Path]) -> list[Shown]:
-    """All frames with a source and a reconstruction below ``images`` beside each table, whose rows count as one."""
+    """All frames with a source and a reconstruction below ``images`` beside each table, whose rows count as one.
+
+    Where some frames of a rate point have maps too, those that have none are left to films.
+    """
     rows = [(table, row) for table in tables for row in read_rows(table)]
-    return [shown for point, (table, row) in enumerate(rows) for shown in _frames(point, _folder(table, row))]
+    found = [list(_frames(point, picture_folder(table, row))) for point, (table, row) in enumerate(rows)]
+    return [shown for own in found for shown in [one for one in own if len(one.files) > len(EXACT_KINDS)] or own]
 
 
 def choose(pictures: Sequence[Shown], most: int) -> list[Shown]:
@@ -46,6 +61,21 @@ def choose(pictures: Sequence[Shown], most: int) -> list[Shown]:
     chosen = [shown for own in points for shown in _spread(own, each)]
     step = max(1, math.ceil(len(chosen) / most))
     return chosen[::step]
+
+
+def with_beside(
+    chosen: Sequence[Shown], points: Mapping[int, Sequence[int]], known: Mapping[int, Reconstruction]
+) -> list[Shown]:
+    """The frames with what other rate points, named by the number of each one's row, made of them."""
+    wanted = group(chosen, lambda shown: shown.point)
+    found = {
+        point: {other: known[other].read([shown.frame for shown in wanted[point]]) for other in others}
+        for point, others in points.items()
+    }
+    return [
+        replace(one, beside={other: read[one.frame] for other, read in found[one.point].items() if one.frame in read})
+        for one in chosen
+    ]
 
 
 def embed(pictures: Sequence[Shown], budget: int) -> tuple[list[dict[str, Any]], str]:
@@ -67,21 +97,26 @@ def embed(pictures: Sequence[Shown], budget: int) -> tuple[list[dict[str, Any]],
     return [], ""
 
 
-def _coded(pictures: Sequence[Shown], quality: int | None) -> list[dict[str, bytes]]:
-    return [{kind: _webp(file, kind, quality) for kind, file in shown.files.items()} for shown in pictures]
+Coded = dict[str | int, bytes]
+"""The pictures of a frame by kind, and those of other codecs by number of their rows."""
 
 
-def _size(coded: Sequence[dict[str, bytes]]) -> int:
+def _coded(pictures: Sequence[Shown], quality: int | None) -> list[Coded]:
+    of_kind = {kind: quality if kind in EXACT_KINDS else MAP_QUALITY for kind in KINDS}
+    return [
+        {kind: _webp_of_file(file, of_kind[kind]) for kind, file in shown.files.items()}
+        | {point: _webp_of_plane(plane, quality) for point, plane in shown.beside.items()}
+        for shown in pictures
+    ]
+
+
+def _size(coded: Sequence[Coded]) -> int:
     return sum(len(data) for files in coded for data in files.values())
 
 
 def _spread(own: Sequence[Shown], most: int) -> list[Shown]:
     count = min(most, len(own))
     return [own[len(own) * (2 * i + 1) // (2 * count)] for i in range(count)]
-
-
-def _folder(table: Path, row: RDRow) -> Path:
-    return table.parent / "images" / point_path(**{name: getattr(row, name) for name in POINT})
 
 
 def _frames(point: int, folder: Path) -> Iterator[Shown]:
@@ -93,23 +128,36 @@ def _frames(point: int, folder: Path) -> Iterator[Shown]:
             yield Shown(point, int(number), files)
 
 
-def _webp(file: Path, kind: str, quality: int | None) -> bytes:
+def _webp_of_file(file: Path, quality: int | None) -> bytes:
     from PIL import Image
 
-    data = io.BytesIO()
     try:
         with Image.open(file) as picture:
-            if kind not in EXACT_KINDS:
-                picture.convert("RGB").save(data, "WEBP", quality=MAP_QUALITY)
-            elif quality is None:
-                picture.convert("RGB").save(data, "WEBP", lossless=True, quality=60)
-            else:
-                picture.convert("RGB").save(data, "WEBP", quality=quality)
+            return _webp(picture.convert("RGB"), quality)
     except (OSError, SyntaxError) as error:
         raise DataError(f"{file}: not a readable picture ({error}); test again to write it anew") from None
+
+
+def _webp_of_plane(plane: Plane, quality: int | None) -> bytes:
+    from PIL import Image
+
+    return _webp(Image.fromarray(np.ascontiguousarray(plane.transpose(1, 2, 0))), quality)
+
+
+def _webp(picture: Image, quality: int | None) -> bytes:
+    data = io.BytesIO()
+    if quality is None:
+        picture.save(data, "WEBP", lossless=True, quality=60)
+    else:
+        picture.save(data, "WEBP", quality=quality)
     return data.getvalue()
 
 
-def _record(shown: Shown, files: dict[str, bytes]) -> dict[str, Any]:
-    pictures = {kind: "data:image/webp;base64," + base64.b64encode(data).decode() for kind, data in files.items()}
-    return {"point": shown.point, "frame": shown.frame, "pictures": pictures}
+def _record(shown: Shown, coded: Coded) -> dict[str, Any]:
+    address = {key: "data:image/webp;base64," + base64.b64encode(data).decode() for key, data in coded.items()}
+    return {
+        "point": shown.point,
+        "frame": shown.frame,
+        "pictures": {key: url for key, url in address.items() if key in shown.files},
+        "beside": {key: url for key, url in address.items() if key in shown.beside},
+    }

@@ -23,13 +23,14 @@ class Measurement:
     Args:
         identity: the columns that say which sequence, process and rate point a frame row belongs to.
         ms_ssim: measure MS-SSIM too.
-        picture_folder: where pictures of the ``shown`` frames go; None for none.
+        picture_folder: where pictures of the ``shown`` frames go, and those of the ``filmed`` ones; None for none.
     """
 
     identity: dict[str, Any]
     ms_ssim: bool = True
     picture_folder: Path | None = None
     shown: set[int] = field(default_factory=set)
+    filmed: range = range(0)
     rows: list[FrameRow] = field(default_factory=list)
 
     def add(self, picture: CodedPicture, source: Frame) -> FrameRow:
@@ -46,8 +47,8 @@ class Measurement:
             bits=sum(rates.values()), rates=rates, hyper_rates=hyper, pictures=pictures, **metrics,
         )
         self.rows.append(row)
-        if self.picture_folder is not None and row.frame in self.shown:
-            write_pictures(self.picture_folder, picture)
+        if self.picture_folder is not None and (row.frame in self.shown or row.frame in self.filmed):
+            write_pictures(self.picture_folder, picture, maps=row.frame in self.shown)
         return row
 
 

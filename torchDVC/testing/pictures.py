@@ -16,6 +16,9 @@ from torchDVC.models.sequence import to_rgb
 
 FRAMES_SHOWN = 8
 """Frames of a sequence that get pictures, evenly spread."""
+FILM_FRAMES = 32
+FILM_PIXELS = 16_000_000
+"""The first frames also get source and reconstruction, for a film: at most so many, of so many pixels together."""
 FLOW_RANGE = 8.0
 """Displacement in pixels that a flow picture shows in full colour."""
 BITS_RANGE = 2.0
@@ -29,18 +32,27 @@ def chosen_frames(count: int) -> set[int]:
     return {round(i) for i in np.linspace(0, count - 1, min(count, FRAMES_SHOWN))}
 
 
-def write_pictures(folder: Path, picture: CodedPicture) -> None:
-    """Write ``<frame>_source.png``, ``_recon``, ``_error`` and, where there are such, ``_mc``, ``_flow``, ``_bits``."""
+def filmed_frames(pixels: int) -> range:
+    """The display indexes of the frames that are filmed, of pictures of so many ``pixels``."""
+    return range(max(1, min(FILM_FRAMES, FILM_PIXELS // pixels)))
+
+
+def write_pictures(folder: Path, picture: CodedPicture, maps: bool = True) -> None:
+    """Write ``<frame>_source.png``, ``_recon`` and, with ``maps``, ``_error``, ``_mc``, ``_flow``, ``_bits``.
+
+    The last three are left out where the codec has no such thing.
+    """
+    assert picture.source is not None
+    pictures = {"source": to_rgb(picture.source), "recon": to_rgb(picture.state["recon"])}
     folder.mkdir(parents=True, exist_ok=True)
-    for name, rgb in _pictures(picture).items():
+    for name, rgb in (pictures | (_maps(picture) if maps else {})).items():
         write_png(folder / f"{picture.frame.index:05}_{name}.png", rgb)
 
 
-def _pictures(picture: CodedPicture) -> dict[str, np.ndarray]:
+def _maps(picture: CodedPicture) -> dict[str, np.ndarray]:
     assert picture.source is not None
     state = picture.state
-    error = (state["recon"] - picture.source).abs().mean(1)
-    found = {"source": to_rgb(picture.source), "recon": to_rgb(state["recon"]), "error": _grey(error, ERROR_RANGE)}
+    found = {"error": _grey((state["recon"] - picture.source).abs().mean(1), ERROR_RANGE)}
     optional: Mapping[str, Callable[[Tensor], np.ndarray]] = {"mc": to_rgb, "flow_hat": flow_picture}
     found |= {key.removesuffix("_hat"): draw(state[key]) for key, draw in optional.items() if key in state}
     if picture.stream.maps is not None:

@@ -39,7 +39,7 @@ from torchDVC.results.run_folder import RunFolder
 from torchDVC.results.tables import text_table
 from torchDVC.runner import Runner, checkpoint_file
 from torchDVC.testing.measurement import Measurement, Stopwatch
-from torchDVC.testing.pictures import chosen_frames
+from torchDVC.testing.pictures import chosen_frames, filmed_frames
 from torchDVC.testing.real_streams import RealCoder, RealStream
 from torchDVC.util.device import autocast
 from torchDVC.util.errors import ConfigError
@@ -132,6 +132,7 @@ class Tester(Runner):
             measurement.picture_folder = self.folder / "images" / point_path(**identity)
             shutil.rmtree(measurement.picture_folder, ignore_errors=True)  # of the measurement that this one replaces
             measurement.shown = chosen_frames(count or 1)
+            measurement.filmed = filmed_frames(reader.info.width * reader.info.height)
         stream = self.coder.stream(point_path(**identity)) if self.options.write_stream else None
         measured = self._code(sequence.name, reader, process, measurement, stream)
         self.results.add(self._row(conditions, reader, measurement.rows, measured), measurement.rows)

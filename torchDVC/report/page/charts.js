@@ -1,7 +1,7 @@
 "use strict";
 // Line charts in SVG: axes, lines, markers, and the nearest point's values in the tip.
 
-const COLOURS = ["#000000", "#e69f00", "#0072b2", "#cc79a7", "#d55e00", "#56b4e9", "#009e73"];
+const COLOURS = 7; // --series-0 to --series-6 of the style sheet
 const DASHES = ["", "8 3", "2 3", "8 3 2 3"];
 const SHAPES = {
   circle: "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0",
@@ -16,13 +16,6 @@ const MARKERS = Object.keys(SHAPES);
 const MARGIN = { top: 12, right: 14, bottom: 44, left: 68 };
 const REACH = 48; // pixels from a point at which it is still meant
 
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
 function drawing(name, attributes = {}, text = "") {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -32,7 +25,7 @@ function drawing(name, attributes = {}, text = "") {
 
 function styleOf(index) {
   const pick = (values) => values[index % values.length];
-  return { colour: pick(COLOURS), dash: pick(DASHES), shape: pick(MARKERS) };
+  return { colour: `var(--series-${index % COLOURS})`, dash: pick(DASHES), shape: pick(MARKERS) };
 }
 
 function swatch(style) {
@@ -82,7 +75,7 @@ function scale(values, log, from, to, count, least = 0) {
 function drawAxes(svg, x, y, options, width, height) {
   const right = width - MARGIN.right;
   const bottom = height - MARGIN.bottom;
-  const text = (value) => (Math.abs(value) >= 10000 ? `${value / 1000}k` : String(value));
+  const text = (value) => (Math.abs(value) >= 10000 ? `${Number((value / 1000).toPrecision(6))}k` : String(value));
   for (const tick of x.ticks) {
     svg.append(drawing("line", { class: "grid", x1: x(tick), x2: x(tick), y1: MARGIN.top, y2: bottom }));
     svg.append(drawing("text", { x: x(tick), y: bottom + 16, "text-anchor": "middle" }, text(tick)));
@@ -104,9 +97,10 @@ function drawSeries(svg, series, x, y, placed) {
   const stroke = { stroke: colour, "stroke-width": 2, "stroke-dasharray": dash };
   svg.append(drawing("polyline", { points: line, fill: "none", ...stroke }));
   for (const point of points) {
+    placed.push(point);
+    if (series.bare) continue;
     const place = `translate(${point.px.toFixed(1)},${point.py.toFixed(1)})`;
     svg.append(drawing("path", { class: "point", d: SHAPES[point.shape || shape], transform: place, fill: colour }));
-    placed.push(point);
   }
 }
 
@@ -142,7 +136,17 @@ function followPointer(svg, placed) {
   svg.addEventListener("pointerleave", leave);
 }
 
-// options: series [{name, style, points [{x, y, tip, shape}]}], x and y (axis titles), logX, logY, wholeX, label.
+function drawMarks(svg, marks, x, height) {
+  for (const mark of marks) {
+    const place = x(mark.x);
+    svg.append(drawing("line", { class: "mark", x1: place, x2: place, y1: MARGIN.top, y2: height - MARGIN.bottom }));
+    svg.append(drawing("text", { class: "mark", transform: `translate(${place + 4},${MARGIN.top + 4}) rotate(90)` },
+      mark.name));
+  }
+}
+
+// options: series [{name, style, bare, points [{x, y, tip, shape}]}], x and y (axis titles), logX, logY, wholeX, label,
+// marks [{x, name}]. Of a bare series only the line is drawn.
 function drawChart(container, options) {
   hideTip();
   const width = container.clientWidth;
@@ -154,11 +158,12 @@ function drawChart(container, options) {
     svg.append(drawing("text", { x: width / 2, y: height / 2, "text-anchor": "middle" }, "nothing to show"));
     return;
   }
-  const columns = Math.max(3, Math.round(width / 110));
+  const columns = Math.max(4, Math.round(width / 110));
   const x = scale(all.map((point) => point.x), options.logX, MARGIN.left, width - MARGIN.right, columns,
     options.wholeX ? 1 : 0);
   const y = scale(all.map((point) => point.y), options.logY, height - MARGIN.bottom, MARGIN.top, 6);
   drawAxes(svg, x, y, options, width, height);
+  drawMarks(svg, options.marks || [], x, height);
   const placed = [];
   for (const series of options.series) drawSeries(svg, series, x, y, placed);
   followPointer(svg, placed);
