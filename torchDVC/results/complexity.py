@@ -89,7 +89,8 @@ def frame_costs(rows: list[ModuleComplexity], frame_types: Sequence[str]) -> dic
     known = [cost for cost in costs if cost is not None]
     if len(known) < len(costs):
         return {}
-    return {f"kmac_{what}": mean(side) for what, side in zip(("encode", "decode"), zip(*known, strict=True), strict=True)}
+    sides = zip(*known, strict=True)
+    return {f"kmac_{what}": mean(side) for what, side in zip(("encode", "decode"), sides, strict=True)}
 
 
 def table(rows: list[ModuleComplexity]) -> str:

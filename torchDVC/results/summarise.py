@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from torchDVC.config.flags import argument, flag, parse_flags
-from torchDVC.config.values import choice, any_path, words
+from torchDVC.config.values import any_path, choice, words
 from torchDVC.results.conditions import (
     METRICS,
     OF_SEQUENCE,
@@ -128,7 +128,9 @@ class SummaryOptions:
     format: str | None = flag(
         choice(*FORMATS), "default: by the suffix of --out, else text", metavar=f"{{{','.join(FORMATS)}}}", default=None
     )
-    out: Path | None = flag(any_path, ".csv, .md, .tex or .txt (default: print the table)", metavar="FILE", default=None)
+    out: Path | None = flag(
+        any_path, ".csv, .md, .tex or .txt (default: print the table)", metavar="FILE", default=None
+    )
 
     def problems(self) -> Iterator[str]:
         """What is wrong with conditions, columns and the name of the file."""
