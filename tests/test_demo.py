@@ -118,13 +118,26 @@ def test_a_clip_is_tested_on_frames_it_was_not_trained_on_if_it_is_long_enough(
 
 
 @pytest.mark.slow
-def test_the_demo_draws_a_curve_of_a_clip(tmp_path: Path) -> None:
-    write_clip(tmp_path / "clip.y4m", 40, 64, 64)
-    assert demo.main(["--video", str(tmp_path / "clip.y4m"), "--minutes", "0.01", "--out", str(tmp_path / "out")]) == 0
-    assert (tmp_path / "out" / "rd.png").read_bytes().startswith(b"\x89PNG")
-    for path in (tmp_path / "out" / "results").glob("*/rd.csv"):
-        with open(path, newline="") as file:
-            assert all(float(row["psnr_rgb"]) > 0 for row in csv.DictReader(file))
+def test_the_demo_draws_a_curve_of_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its real commands, with one stage, one rate point and I frames only."""
+    monkeypatch.setattr(demo, "TRAINING", {"intra": demo.Part(0.5, 3e-4)})
+    monkeypatch.setattr(demo, "ADAPTING", {"intra": demo.Part(0.5, 3e-4)})
+    monkeypatch.setattr(demo, "LMDAS", (512,))
+    monkeypatch.setattr(demo, "INTRA_PERIOD", 1)
+    write_clip(tmp_path / "clip.y4m", 10, 64, 64)
+    out = tmp_path / "out"
+    assert demo.main(["--video", str(tmp_path / "clip.y4m"), "--minutes", "0.001", "--out", str(out)]) == 0
+    assert (out / "rd.png").read_bytes().startswith(b"\x89PNG")
+    assert "baseline" in (out / "report.html").read_text()
+    (learned,), anchor = rd_rows(out, "baseline_512"), rd_rows(out, "x264")
+    assert (int(learned["frames"]), learned["sequence"], learned["lmda"]) == (10, "test", "512.0")
+    assert len(anchor) == len(demo.ANCHOR_QUALITIES)
+    assert all(4 < float(row["psnr_rgb"]) < 60 for row in [learned, *anchor])
+
+
+def rd_rows(out: Path, name: str) -> list[dict[str, str]]:
+    with open(out / "results" / name / "rd.csv", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_a_clip_that_is_none_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
