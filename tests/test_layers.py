@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from torchDVC.dataset.procedural import procedural_clip, procedural_flow
+from torchDVC.dataset.procedural import Scene, procedural_clip
 from torchDVC.entropy.lower_bound import lower_bound
 from torchDVC.modules.layers import GDN, fold, unfold, warp
 from torchDVC.modules.motion.spynet import SPyNet
@@ -70,7 +70,7 @@ def test_half_a_pixel_is_the_mean_of_two() -> None:
 
 def test_warping_by_the_known_flow_of_a_clip_gives_the_next_frame() -> None:
     clip = torch.from_numpy(procedural_clip(3, 2, (160, 96))).float() / 255
-    flow = torch.from_numpy(procedural_flow(3, 2, (160, 96)))
+    flow = torch.from_numpy(Scene(3, (160, 96)).flow(1))[None]
     before, now = clip[:1], clip[1:]
     left = (warp(before, flow) - now).square().mean()
     assert left < 0.3 * (before - now).square().mean()

@@ -85,6 +85,10 @@ def test_tables_are_the_density_of_each_symbol(pair: tuple[FactorizedPrior, Entr
         assert mass[-1] < 0.01
 
 
+def same(a: Tables, b: Tables) -> bool:
+    return all(np.array_equal(x, b.to_arrays()[name]) for name, x in a.to_arrays().items())
+
+
 def test_tables_follow_the_weights_but_not_when_they_are_given() -> None:
     prior = FactorizedPrior(2)
     before = prior.tables
@@ -92,11 +96,11 @@ def test_tables_follow_the_weights_but_not_when_they_are_given() -> None:
     with torch.no_grad():
         prior.get_parameter("_bias0").add_(1)
     after = prior.tables
-    assert after.digest != before.digest
+    assert not same(after, before)
     prior.fix(prior.integers())
     with torch.no_grad():
         prior.get_parameter("_bias0").add_(1)
-    assert prior.tables.digest == after.digest
+    assert same(prior.tables, after)
 
 
 def test_tables_are_the_same_when_built_under_autocast() -> None:
@@ -106,7 +110,7 @@ def test_tables_are_the_same_when_built_under_autocast() -> None:
     two.load_state_dict(one.state_dict())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         under = one.tables
-    assert under.digest == two.tables.digest
+    assert same(under, two.tables)
 
 
 def test_medians_are_sixteenths_near_the_medians() -> None:

@@ -1,5 +1,6 @@
 """Integer frequency tables: optimal rounding, exact bits, safe loading."""
 
+import hashlib
 import math
 
 import numpy as np
@@ -47,9 +48,14 @@ def test_gaussian_tables_cost_what_the_entropy_says(gaussian):
         assert -1e-6 <= spent - entropy <= 0.002 * entropy + 3e-5
 
 
+def digest(tables: Tables) -> str:
+    arrays = (tables.size, tables.offset, tables.frequencies)
+    return hashlib.sha256(b"".join(array.astype("<i4").tobytes() for array in arrays)).hexdigest()
+
+
 def test_gaussian_content_is_pinned(gaussian):
     """Models in the wild were calibrated for these tables; changing them needs a reason."""
-    assert gaussian.digest == "f24cf2e11dca735d22ff09fc589452d03878fd2c76dda1df3d70a936b8f89a86"
+    assert digest(gaussian) == "f24cf2e11dca735d22ff09fc589452d03878fd2c76dda1df3d70a936b8f89a86"
 
 
 @settings(max_examples=60, deadline=None)
@@ -103,7 +109,6 @@ def test_bits_broadcast_rows_and_take_integers_in_floats(gaussian):
 
 def test_arrays_round_trip(gaussian):
     again = Tables.from_arrays(gaussian.to_arrays())
-    assert again.digest == gaussian.digest
     assert all(np.array_equal(again.to_arrays()[k], v) for k, v in gaussian.to_arrays().items())
     with pytest.raises(ValueError, match="read-only"):
         again.frequencies[0] = 3

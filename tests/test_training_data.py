@@ -89,12 +89,6 @@ def test_static_and_reversed_shares(marked: Path, rate: float) -> None:
     assert np.mean(turned) == pytest.approx(rate, abs=0.08)
 
 
-def test_steps_between_frames(marked: Path) -> None:
-    clips = training_set(str(marked), frames=3, patch_size=8, seed=0, max_step=10)
-    steps = {tuple(np.diff(clips[0, i][:, 0, 0, 0].numpy().astype(int))) for i in range(200)}
-    assert steps == {(1, 1), (2, 2), (3, 3), (4, 4)}
-
-
 def test_one_frame_and_one_pixel(marked: Path) -> None:
     clips = training_set(str(marked), frames=1, patch_size=1, seed=0)
     assert clips[0, 0].shape == (1, 3, 1, 1)

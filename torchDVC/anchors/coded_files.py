@@ -7,43 +7,20 @@ for AV1, IVF for VP9 (12 bytes a frame and 32 for the file), BPG pictures one af
 from __future__ import annotations
 
 import os
-import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from torchDVC.anchors.av1 import shown_frames
-from torchDVC.dataset.frame import Frame, Planes, VideoInfo, split_planes
+from torchDVC.anchors.encoder import Decoded, Encoded, Encoder, Options
+from torchDVC.dataset.encoding import encode_clip
+from torchDVC.dataset.frame import Frame, VideoInfo, split_planes
 from torchDVC.util.errors import LCPError
 from torchDVC.util.files import atomic_path
 
-if TYPE_CHECKING:
-    import av
-
-    from torchDVC.anchors.encoders import Encoder, Options
-
 LENGTH_BYTES = 4
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What an encoder wrote: bytes of each frame by display index, seconds it took, the settings in words.
-
-    ``types`` holds I, P or B by display index where a decoder cannot tell them.
-    """
-
-    sizes: dict[int, int]
-    seconds: float
-    settings: str
-    types: Mapping[int, str] = field(default_factory=dict)
-
-
-Decoded = tuple[Frame, str, float]
-"""A frame in its original size, I, P or B, and the seconds that decoding it took."""
 
 
 def write_av(encoder: Encoder, options: Options, frames: Iterable[Frame], info: VideoInfo, path: Path) -> Encoded:
@@ -60,10 +37,13 @@ def write_av(encoder: Encoder, options: Options, frames: Iterable[Frame], info: 
     os.environ.setdefault("SVT_LOG", "0")  # else the library writes its settings to the terminal
     try:
         with atomic_path(path) as temporary:
-            return _encode(encoder, options, frames, info, temporary)
+            clip = encode_clip(
+                str(temporary), encoder.form, encoder.library, frames, info, options=options, filter_=encoder.filter
+            )
     except av.error.FFmpegError as error:
         what = f"{encoder.library} refuses {info.source} ({info.width}x{info.height})"
         raise LCPError(f"{what} with {_words(options)}: {error.strerror or error}") from error
+    return Encoded(clip.sizes, clip.seconds, f"{clip.version or encoder.version()}; {_words(options)}; 1 thread")
 
 
 def write_av1(encoder: Encoder, options: Options, frames: Iterable[Frame], info: VideoInfo, path: Path) -> Encoded:
@@ -122,77 +102,6 @@ def read_bpg(path: Path, info: VideoInfo) -> Iterator[Decoded]:
             start = time.perf_counter()
             picture = decode_bpg(data)
             yield Frame(rgb=picture, matrix=info.matrix, value_range=info.range), "I", time.perf_counter() - start
-
-
-def _encode(encoder: Encoder, options: Options, frames: Iterable[Frame], info: VideoInfo, path: Path) -> Encoded:
-    import av
-
-    with av.open(str(path), "w", format=encoder.form) as container:
-        stream: Any = container.add_stream(encoder.library, rate=info.fps, options=options)
-        stream.width, stream.height, stream.pix_fmt = (
-            info.width + info.width % 2,
-            info.height + info.height % 2,
-            "yuv420p",
-        )
-        stream.codec_context.thread_count = 1
-        writer = _PacketWriter(container, stream, encoder.filter)
-        seconds = 0.0
-        for index, frame in enumerate(frames):
-            picture = _picture(frame.yuv, index)
-            start = time.perf_counter()
-            writer.write(stream.encode(picture))
-            seconds += time.perf_counter() - start
-        start = time.perf_counter()
-        writer.write(stream.encode(None))
-        writer.finish()
-        seconds += time.perf_counter() - start
-    return Encoded(writer.sizes, seconds, f"{writer.version or encoder.version()}; {_words(options)}; 1 thread")
-
-
-class _PacketWriter:
-    """Puts packets into the file, through the filter where there is one, and notes size and encoder version."""
-
-    def __init__(self, container: av.container.OutputContainer, stream: Any, filter_: str) -> None:
-        from av.bitstream import BitStreamFilterContext
-
-        self.sizes: dict[int, int] = {}
-        self.version = ""
-        self._container, self._stream = container, stream
-        self._filter = BitStreamFilterContext(filter_, in_stream=stream) if filter_ else None
-
-    def write(self, packets: Sequence[av.Packet]) -> None:
-        for packet in packets:
-            self.version = self.version or _version(bytes(packet))
-            self._mux(self._filter.filter(packet) if self._filter else [packet])
-
-    def finish(self) -> None:
-        if self._filter:
-            self._mux(self._filter.filter(None))
-
-    def _mux(self, packets: Sequence[av.Packet]) -> None:
-        for packet in packets:
-            self.sizes[int(packet.pts or 0)] = packet.size
-            packet.stream = self._stream
-            self._container.mux(packet)
-
-
-def _picture(yuv: Planes, index: int) -> av.VideoFrame:
-    import av
-
-    y, u, v = yuv
-    y = np.pad(y, ((0, y.shape[0] % 2), (0, y.shape[1] % 2)), mode="edge")
-    packed = np.concatenate([plane.reshape(-1) for plane in (y, u, v)]).reshape(-1, y.shape[1])
-    picture = av.VideoFrame.from_ndarray(packed, format="yuv420p")
-    picture.pts = index
-    return picture
-
-
-def _version(packet: bytes) -> str:
-    """The version that x264 and x265 write into the first packet; empty where there is none."""
-    match = re.search(rb"x264 - (core \d+)|x265 (\(build \d+\) - [\w.+-]+)", packet)
-    if not match:
-        return ""
-    return f"x264 {match[1].decode()}" if match[1] else f"x265 {match[2].decode()}"
 
 
 def _words(options: Options) -> str:

@@ -6,78 +6,19 @@ them (no scene-cut detection, closed GOPs) and as many B frames between two othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
-from torchDVC.anchors.coded_files import Decoded, Encoded, read_av, read_bpg, write_av, write_av1, write_bpg
+from torchDVC.anchors.coded_files import read_av, read_bpg, write_av, write_av1, write_bpg
+from torchDVC.anchors.encoder import Encoder, Options
 from torchDVC.coding_structure import CodingStructure
-from torchDVC.dataset.frame import Frame, VideoInfo
 
-Options = dict[str, str]
 NEVER = 1 << 15  # frames; as an intra period, longer than any clip
-
-
-def _pyav() -> str:
-    import av
-
-    return f"PyAV {av.__version__}"
 
 
 def _libbpg() -> str:
     from torchDVC.dataset.bpg import bpg_version
 
     return bpg_version()
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """An anchor codec.
-
-    Attributes:
-        library: its name in FFmpeg, or the program it is.
-        form: the form of the file, also its suffix.
-        presets: those that are run when none is named.
-        qualities: rate points: constant rate factors, or quantiser parameters of intra codecs.
-        known: all presets that differ from one another.
-        limits: the least and the highest quality number.
-        options: makes the encoder's options of coding structure, preset, quality and tuning ("" or "psnr").
-        whole: takes whole numbers as qualities only.
-        tunes: has a tuning for PSNR that is not its default.
-        gops: the smallest and the largest GOP with B frames.
-        filter: what removes messages from the stream that the decoder does not need, as a bitstream filter.
-        intra: codes every frame as an intra frame, whatever the structure.
-        lmdas: for an intra codec, the lmda that each quality stands for in a learned video codec.
-        write, read: write a clip to a file, and give its frames.
-        bundle: names the release that the encoder came with.
-    """
-
-    library: str
-    form: str
-    presets: tuple[str, ...]
-    qualities: tuple[float, ...]
-    options: Callable[[CodingStructure, str, float, str], Options]
-    known: tuple[str, ...]
-    limits: tuple[float, float]
-    whole: bool = False
-    tunes: bool = False
-    gops: tuple[int, int] = (2, 16)
-    filter: str = ""
-    intra: bool = False
-    lmdas: tuple[float, ...] = ()
-    write: Callable[[Encoder, Options, Iterable[Frame], VideoInfo, Path], Encoded] = write_av
-    read: Callable[[Path, VideoInfo], Iterator[Decoded]] = read_av
-    bundle: Callable[[], str] = _pyav
-
-    def version(self) -> str:
-        """What tells one release of the encoder from another."""
-        return f"{self.library} of {self.bundle()}"
-
-    def fitted(self, structure: CodingStructure) -> CodingStructure:
-        """The structure with the nearest GOP size that the encoder has."""
-        smallest, largest = self.gops
-        gop_size = structure.gop_size if structure.gop_size == 1 else min(max(structure.gop_size, smallest), largest)
-        return CodingStructure(structure.intra_period, gop_size)
 
 
 def _key_value(settings: dict[str, object]) -> str:
@@ -100,7 +41,7 @@ def _x264(structure: CodingStructure, preset: str, quality: float, tune: str) ->
     return {"preset": preset, "crf": f"{quality:g}", "x264-params": text} | ({"tune": tune} if tune else {})
 
 
-def _x265(structure: CodingStructure, preset: str, quality: float, tune: str, control: str = "crf") -> Options:
+def _x265(structure: CodingStructure, preset: str, quality: float, tune: str) -> Options:
     parameters: dict[str, object] = dict(
         keyint=_keyint(structure), min_keyint=_keyint(structure), scenecut=0, open_gop=0, pools="none", frame_threads=1
     )
@@ -109,12 +50,14 @@ def _x265(structure: CodingStructure, preset: str, quality: float, tune: str, co
     else:
         lookahead = max(20, structure.gop_size)
         parameters |= dict(bframes=structure.gop_size - 1, b_adapt=0, b_pyramid=1, rc_lookahead=lookahead)
-    text = _key_value(parameters | {control: f"{quality:g}", "log_level": "none"}).replace("_", "-")
+    text = _key_value(parameters | {"crf": f"{quality:g}", "log_level": "none"}).replace("_", "-")
     return {"preset": preset, "x265-params": text} | ({"tune": tune} if tune else {})
 
 
 def _hevc_intra(structure: CodingStructure, preset: str, quality: float, tune: str) -> Options:
-    return _x265(CodingStructure(1), preset, quality, tune, control="qp")
+    from torchDVC.modules.intra.hevc import intra_options
+
+    return intra_options(preset, quality) | ({"tune": tune} if tune else {})
 
 
 def _svtav1(structure: CodingStructure, preset: str, quality: float, tune: str) -> Options:
@@ -158,8 +101,10 @@ X26_PRESETS = (*X26_FAST, "medium", "slow", "slower", "veryslow", "placebo")
 X26_LIMITS = (0.0, 51.0)
 NO_SEI_H264, NO_SEI_HEVC = "filter_units=remove_types=6", "filter_units=remove_types=39|40"
 
+_of_ffmpeg = partial(Encoder, write=write_av, read=read_av)
+
 ENCODERS = {
-    "x264": Encoder(
+    "x264": _of_ffmpeg(
         "libx264",
         "h264",
         ("veryfast", "medium"),
@@ -170,7 +115,7 @@ ENCODERS = {
         tunes=True,
         filter=NO_SEI_H264,
     ),
-    "x265": Encoder(
+    "x265": _of_ffmpeg(
         "libx265",
         "hevc",
         ("veryfast", "medium"),
@@ -181,7 +126,7 @@ ENCODERS = {
         tunes=True,
         filter=NO_SEI_HEVC,
     ),
-    "svtav1": Encoder(
+    "svtav1": _of_ffmpeg(
         "libsvtav1",
         "obu",
         ("10", "6"),
@@ -193,7 +138,7 @@ ENCODERS = {
         gops=(4, 32),
         write=write_av1,
     ),
-    "vp9": Encoder(
+    "vp9": _of_ffmpeg(
         "libvpx-vp9",
         "ivf",
         ("5", "2"),
@@ -204,7 +149,7 @@ ENCODERS = {
         whole=True,
         gops=(2, NEVER),
     ),
-    "hevc-intra": Encoder(
+    "hevc-intra": _of_ffmpeg(
         "libx265",
         "hevc",
         ("medium",),

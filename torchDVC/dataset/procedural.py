@@ -198,16 +198,6 @@ def procedural_clip(index: int, frames: int, size: tuple[int, int]) -> Plane:
     return np.stack([scene.render(t) for t in range(frames)])
 
 
-def procedural_flow(index: int, frames: int, size: tuple[int, int]) -> Coordinates:
-    """(T - 1, 2, H, W) float32, in pixels: entry t - 1 leads from each pixel of frame t to its place in frame t - 1.
-
-    Sampling frame t - 1 at ``(x, y) + flow`` predicts frame t wherever nothing was uncovered.
-    """
-    scene = Scene(index, size)
-    flows = [scene.flow(t) for t in range(1, frames)]
-    return np.stack(flows) if flows else np.zeros((0, 2, size[1], size[0]), np.float32)
-
-
 class ProceduralReader(IndexedReader):
     """A procedural clip as a video; frames are drawn when they are asked for."""
 

@@ -41,21 +41,17 @@ class Cutting:
     """What is cut from a clip at random.
 
     ``frames`` frames of ``patch_size`` x ``patch_size`` pixels, flipped both ways in half the cases each;
-    ``static_rate`` of the pieces repeat one frame, ``reverse_rate`` run backwards, and neighbouring frames are 1 to
-    ``max_step`` frames of the clip apart (as far as the clip is long enough).
+    ``static_rate`` of the pieces repeat one frame, ``reverse_rate`` run backwards.
     """
 
     frames: int
     patch_size: int
     static_rate: float = 0.0
     reverse_rate: float = 0.0
-    max_step: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.frames, self.patch_size, self.max_step) < 1:
-            raise DataError(
-                f"frames {self.frames}, patch size {self.patch_size}, step {self.max_step}: must be 1 or more"
-            )
+        if min(self.frames, self.patch_size) < 1:
+            raise DataError(f"frames {self.frames}, patch size {self.patch_size}: must be 1 or more")
         for name in ("static_rate", "reverse_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DataError(f"{name} {getattr(self, name)}: must be from 0 to 1")
@@ -78,11 +74,9 @@ class Cutting:
         return torch.from_numpy(piece).flip(3) if mirrored else torch.from_numpy(piece)
 
     def _times(self, length: int, rng: np.random.Generator) -> list[int]:
-        longest = min(self.max_step, (length - 1) // max(self.frames - 1, 1))
-        step = int(rng.integers(1, max(longest, 1) + 1))
-        start = int(rng.integers(length - (self.frames - 1) * step))
+        start = int(rng.integers(length - self.frames + 1))
         static, backwards = rng.random(2) < (self.static_rate, self.reverse_rate)
-        times = [start] * self.frames if static else [start + i * step for i in range(self.frames)]
+        times = [start] * self.frames if static else [start + i for i in range(self.frames)]
         return times[::-1] if backwards else times
 
 
@@ -131,7 +125,6 @@ def training_set(
     cut: str | None = None,
     static_rate: float = 0.0,
     reverse_rate: float = 0.0,
-    max_step: int = 1,
 ) -> TrainingClips:
     """The training clips of ``data``, decoded into the cache first, with a progress bar.
 
@@ -141,7 +134,7 @@ def training_set(
     Clips that are too short or too small are left out with a warning; `DataError` where none is left.
     The cache is in $TORCHDVC_CACHE, by default ``~/.cache/torchDVC``.
     """
-    cutting = Cutting(frames, patch_size, static_rate, reverse_rate, max_step)
+    cutting = Cutting(frames, patch_size, static_rate, reverse_rate)
     chosen = cut_list(listed_clips(data, frames, patch_size), cut)
     cache = FrameCache(Path(os.environ.get("TORCHDVC_CACHE") or "~/.cache/torchDVC").expanduser())
     clips: list[Clip] = [clip for clip in chosen if isinstance(clip, ShardClip)]

@@ -10,7 +10,6 @@ with it as integers: a decoder never rebuilds them.
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -106,14 +105,6 @@ class Tables:
     def cost(self) -> np.ndarray:
         """Bits of each entry, float32, in the order of ``frequencies``; an escape costs its code on top."""
         return (PRECISION - np.log2(self.frequencies.astype(np.float64))).astype(np.float32)
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """SHA-256 of the content, in hexadecimal; the same on every machine."""
-        content = hashlib.sha256()
-        for array in (self.size, self.offset, self.frequencies):
-            content.update(array.astype("<i4").tobytes())
-        return content.hexdigest()
 
     def bits(self, symbols: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Bits that the coder spends on each symbol, without leaving the device.

@@ -12,8 +12,8 @@ from torchDVC.config import LossExpression, Stage
 from torchDVC.config.losses import pictures_of
 from torchDVC.entropy.streams import Stream, TrainingStream
 from torchDVC.models.codec import Codec, CodedPicture
+from torchDVC.models.ms_ssim import ms_ssim
 from torchDVC.models.sequence import code_clip
-from torchDVC.results.metrics import ms_ssim
 
 Distortion = Callable[[Tensor, Tensor], Tensor]
 

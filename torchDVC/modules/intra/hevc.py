@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import tempfile
+import io
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
-from torchDVC.anchors.coded_files import write_av
-from torchDVC.anchors.encoders import ENCODERS
-from torchDVC.coding_structure import CodingStructure
 from torchDVC.config.registry import codec_module
+from torchDVC.dataset.encoding import encode_clip
 from torchDVC.dataset.frame import Frame, VideoInfo, split_planes
 from torchDVC.modules.intra.conventional import ConventionalIntra
 from torchDVC.util.errors import BitstreamError
+
+NO_MESSAGES = "filter_units=remove_types=39|40"
+"""A bitstream filter that takes x265's own messages out."""
+
+
+def intra_options(preset: str, qp: float) -> dict[str, str]:
+    """The options of x265 that make every frame an I frame with this quantiser parameter."""
+    parameters = (
+        "keyint=1:min-keyint=1:scenecut=0:open-gop=0:pools=none:frame-threads=1:bframes=0:b-adapt=0:rc-lookahead=0:"
+        f"cutree=0:qp={qp:g}:log-level=none"
+    )
+    return {"preset": preset, "x265-params": parameters}
 
 
 @codec_module(encoder_reads="frame", writes="recon", codes=True, from_zero="qp")
@@ -34,12 +43,10 @@ class HEVCIntra(ConventionalIntra):
         self.preset = preset
 
     def encode(self, picture: np.ndarray) -> bytes:
-        encoder = ENCODERS["hevc-intra"]
-        options = encoder.options(CodingStructure(1), self.preset, self.qp, "")
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "picture.hevc"
-            write_av(encoder, options, [Frame(rgb=picture)], VideoInfo(picture.shape[2], picture.shape[1]), path)
-            return path.read_bytes()
+        file, info = io.BytesIO(), VideoInfo(picture.shape[2], picture.shape[1])
+        options = intra_options(self.preset, self.qp)
+        encode_clip(file, "hevc", "libx265", [Frame(rgb=picture)], info, options=options, filter_=NO_MESSAGES)
+        return file.getvalue()
 
     def decode(self, data: bytes, width: int, height: int) -> np.ndarray:
         try:
