@@ -1,0 +1,1 @@
+"""Result files and what is worked out from them: conditions, metrics, BD-rates, summaries, complexity."""
