@@ -45,6 +45,7 @@ COMPLEXITY = {
     "kmac_decode": ("decoder kMAC/pixel", 1),
     "parameters": ("parameters (millions)", 1_000_000),
     "decode_fps": ("decoded frames/s", 1),
+    "memory_decode": ("memory to decode (MiB)", 1),
 }
 """Title and unit of the axis of each cost."""
 LEAST_LOG_SPAN = 6.0
@@ -100,7 +101,7 @@ def complexity_figure(rates: Mapping[str, float], costs: Mapping[str, Mapping[st
     styles = curve_styles(rates)
     columns = [name for name in COMPLEXITY if costs.get(name)]
     if not columns:
-        raise LCPError("no complexity in these results; expected kmac_decode, parameters or decode_fps")
+        raise LCPError(f"no complexity in these results; expected one of {', '.join(COMPLEXITY)}")
     figure, axes = _axes(1, len(columns), (max(4.8, 3.1 * len(columns)), 3.4), note)
     for name, ax in zip(columns, axes, strict=True):
         title, unit = COMPLEXITY[name]

@@ -72,7 +72,7 @@ class DVCFolder:
     @property
     def quick(self) -> tuple[str, ...]:
         """Flags of every run: what is not needed is left out."""
-        return ("--no_comet", "--no_image", "--test_datasets", str(self.data / "one.y4m"), "--gpus", "0")
+        return ("--no_comet", "--no_image", "--no-memory", "--test_datasets", str(self.data / "one.y4m"), "--gpus", "0")
 
     def run(self, *flags: str, estimator: str = "SPy") -> int:
         """Run the command line in this process; its exit code."""

@@ -97,7 +97,7 @@ class SmallModel:
         """Arguments of ``tester.py``."""
         return [
             "--lmda", "256", "--model_config", str(self.path / "model.csv"), "--run_config", str(self.path / cfg),
-            "--save_dir", str(self.path / run), "--device", "cpu", *flags,
+            "--save_dir", str(self.path / run), "--device", "cpu", "--no-memory", *flags,
         ]
 
     def train(self, run: str, *flags: str, cfg: str = "train.cfg") -> int:

@@ -18,9 +18,10 @@ from torchDVC.util.errors import DataError
 COLUMNS = (
     "dataset,sequence,width,height,frames,intra_period,gop_size,lmda,quality,bpp,bpp_estimated,psnr_rgb,ms_ssim_rgb,"
     "psnr_y,psnr_u,psnr_v,psnr_yuv,psnr_i,psnr_p,psnr_b,bpp_i,bpp_p,bpp_b,encode_fps,decode_fps,kmac_encode,"
-    "kmac_decode,parameters,codec,model,process,checkpoint,matrix,range,settings,digest,run_id"
+    "kmac_decode,parameters,memory_encode,memory_decode,device_memory_encode,device_memory_decode,codec,model,process,"
+    "checkpoint,matrix,range,settings,digest,run_id"
 )
-
+COMMAS = COLUMNS.count(",")
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 # csv has no way to keep a lone carriage return; everything else that can be written as UTF-8 must come back.
@@ -93,10 +94,10 @@ def test_frame_means_by_type():
     [
         ("datset\n", "rd.csv:1: unknown column 'datset'; did you mean 'dataset'?"),
         ("dataset,sequence\n", "rd.csv:1: column 'width' is missing"),
-        (f"{COLUMNS}\n{'D,s,wide' + ',' * 34}\n", "rd.csv:2: width is 'wide'; expected a whole number"),
-        (f"{COLUMNS}\n{'D,s,1,1,1,1,1,,,nan' + ',' * 27}\n", "rd.csv:2: bpp is 'nan'; expected a finite number"),
+        (f"{COLUMNS}\n{'D,s,wide' + ',' * (COMMAS - 2)}\n", "rd.csv:2: width is 'wide'; expected a whole number"),
+        (f"{COLUMNS}\n{'D,s,1,1,1,1,1,,,nan' + ',' * (COMMAS - 9)}\n", "rd.csv:2: bpp is 'nan'; expected a finite"),
         (f"{COLUMNS}\nD,s,176,144,8,8,1,,17.0,0.5", "rd.csv:2: fewer values than the header has columns"),
-        (f"{COLUMNS}\n{',' * 40}\n", "rd.csv:2: more values than the header has columns"),
+        (f"{COLUMNS}\n{',' * (COMMAS + 1)}\n", "rd.csv:2: more values than the header has columns"),
         ("\udcff", "rd.csv: not a csv file"),
     ],
 )

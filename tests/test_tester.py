@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_model import TEST, SmallModel, make_small_model
+from tests.small_model import TEST, TRAIN, SmallModel, make_small_model
+from torchDVC import tester
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.video import Frame, VideoInfo, open_writer
 from torchDVC.results.rows import FrameRow, RDRow, read_frames, read_rows
@@ -213,3 +214,82 @@ def test_unknown_data_is_named(
     error = capsys.readouterr().err
     assert expected in error
     assert not (small_model.path / "res").exists()
+
+
+# --- one checkpoint, all rates
+
+
+def test_quality_levels_are_tested_in_one_run(tmp_path: Path, clip_folder: Path) -> None:
+    model = make_small_model(tmp_path / "model", clip_folder, levels=4)
+    model.write("range.cfg", TRAIN.replace("[header]", "[header]\nlmda = 256:2048"))
+    assert model.train("run", cfg="range.cfg") == 0
+    flags = ("--restore", "load", "--checkpoint", str(model.path / "run/checkpoints"), "--test_seqs", "one")
+    command = [flag for flag in model.test_flags("res", *flags, "--write_stream") if flag not in ("--lmda", "256")]
+    assert tester.main([*command, "--quality", "0", "2", "3"]) == 0
+    found = rows(model)
+    assert [row.quality for row in found] == [0, 2, 3]
+    assert [row.lmda for row in found] == pytest.approx([256, 1024, 2048], rel=1e-4)
+    assert len({row.bpp for row in found}) == 3 and len(frames(model)) == 9
+    assert model.test("alone", *flags, "--quality", "2", "--write_stream") == 0
+    (alone,) = rows(model, "alone")
+    assert (alone.bpp, alone.psnr_rgb, alone.quality, alone.lmda) == (found[1].bpp, found[1].psnr_rgb, 2, 256)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (("--quality", "0", "1"), "--quality 1; expected 0 to 0 with this model\n"),
+        (("--quality", "0", "0"), "--quality 0 0: a level stands there twice; expected each once\n"),
+        (("--quality", "256"), "--quality '256'; expected a whole number from 0 to 255\n"),
+    ],
+)
+def test_impossible_levels_are_refused(
+    small_model: SmallModel, flags: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert small_model.test("res", *flags) == 2
+    assert capsys.readouterr().err == expected
+    assert not (small_model.path / "res").exists()
+
+
+def test_a_rate_must_be_named(small_model: SmallModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tester.main([flag for flag in small_model.test_flags("res") if flag not in ("--lmda", "256")]) == 2
+    said = "--lmda is missing; expected it, or --quality with the levels of a variable-rate model\n"
+    assert capsys.readouterr().err == said
+
+
+# --- memory
+
+
+def test_peak_memory_is_that_of_processes_of_their_own(
+    small_model: SmallModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What this process has taken does not count, and larger pictures take more."""
+    waste = bytearray(2**30)
+    waste[:: 4096] = b"x" * len(waste[:: 4096])
+    flags = ("--memory", "--print_model", "--no_image", "--test_datasets")
+    large = small_model.path / "large.y4m"
+    with open_writer(large, VideoInfo(960, 544)) as writer:
+        for rgb in procedural_clip(0, 2, (960, 544)):
+            writer.write(Frame(rgb=rgb))
+    assert small_model.test("res", *flags, str(small_model.data / "one.y4m"), str(large)) == 0
+    small, big = rows(small_model)
+    for row in (small, big):
+        assert row.memory_encode and 0 < row.memory_encode < 900
+        assert row.memory_decode and 0 < row.memory_decode < 900
+        assert row.device_memory_encode is None
+    assert big.memory_encode and big.memory_decode and small.memory_encode
+    assert big.memory_encode > max(big.memory_decode, small.memory_encode + 10)
+    said = f"peak at 960x544: memory encode {big.memory_encode:.0f} MiB, memory decode {big.memory_decode:.0f} MiB"
+    assert said in capsys.readouterr().out
+    del waste
+
+
+def test_memory_that_cannot_be_measured_costs_one_line(
+    small_model: SmallModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    assert small_model.test("res", "--memory", "--no_image", "--test_seqs", "one") == 0
+    assert [line for line in caplog.messages if "memory" in line] == [
+        "the memory to encode is not known: its process ended with 1"
+    ]
+    assert rows(small_model)[0].memory_encode is None

@@ -139,7 +139,8 @@ class RunOptions:
     @property
     def name(self) -> str:
         """The run's name: ``--experiment_name``, or model and Lagrangian."""
-        return self.experiment_name or f"{Path(self.model_config).stem}_{self.lmda:g}" + "_ssim" * self.ssim
+        rate = f"_{self.lmda:g}" if self.lmda else ""
+        return self.experiment_name or Path(self.model_config).stem + rate + "_ssim" * self.ssim
 
     def problems(self) -> Iterator[str]:
         """What is wrong with combinations of flags."""
@@ -224,7 +225,19 @@ class TestOptions(RunOptions):
 
     __test__ = False
 
+    lmda: float = flag(
+        number(above=True), "Lagrangian that the results stand under", group=_RATE, metavar="L", default=0.0
+    )
+    quality: tuple[int, ...] = flag(
+        whole(0, 255),
+        "quality levels of a variable-rate model, a rate point each (default: that of --lmda)",
+        group=_RATE,
+        metavar="N",
+        many=True,
+        default=(),
+    )
     write_stream: bool = switch_flag("write real bitstreams and decode them again", group=_RESULTS)
+    memory: bool = switch_flag("measure peak memory, in processes of their own", group=_RESULTS, default=True)
 
     @property
     def folder(self) -> Path:
@@ -235,6 +248,10 @@ class TestOptions(RunOptions):
         yield from super().problems()
         if self.restore == "resume":
             yield "--restore resume is for trainer.py; expected none or load"
+        if not self.lmda and not self.quality:
+            yield "--lmda is missing; expected it, or --quality with the levels of a variable-rate model"
+        if len(set(self.quality)) < len(self.quality):
+            yield f"--quality {' '.join(map(str, self.quality))}: a level stands there twice; expected each once"
 
 
 _TRAIN_USAGE = """python trainer.py --lmda L --model_config CSV --run_config CFG [flags]

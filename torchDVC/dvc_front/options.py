@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchDVC.config.command_line import TrainOptions
+from torchDVC.config.command_line import TestOptions, TrainOptions
 from torchDVC.config.flags import flag, parse_flags, same_flag, switch_flag
 from torchDVC.config.values import Unexpected, choice, existing_file, whole, words
 
@@ -97,6 +97,7 @@ class DVCOptions:
     write_stream: bool = switch_flag(
         "with --test, write real bitstreams and decode them again (default)", group="results and logging", default=True
     )
+    memory: bool = same_flag(TestOptions, "memory")
     print_model: bool = same_flag(TrainOptions, "print_model")
     precision: str | None = same_flag(TrainOptions, "precision")
     compile: bool = same_flag(TrainOptions, "compile")

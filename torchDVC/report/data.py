@@ -32,7 +32,10 @@ from torchDVC.util.errors import DataError
 FRAMES_CHARTED = (200, 100, 50, 25, 0)
 """Most frames of a rate point whose values stand in the page: the first of these numbers with which it stays small."""
 
-COSTS = ("parameters", "kmac_encode", "kmac_decode", "encode_fps", "decode_fps")
+COSTS = (
+    "parameters", "kmac_encode", "kmac_decode", "encode_fps", "decode_fps", "memory_encode", "memory_decode",
+    "device_memory_encode", "device_memory_decode",
+)  # fmt: skip
 PROVENANCE = ("run_id", "start", "command", "folder", "seed", "device", "machine", "python")
 
 

@@ -20,7 +20,7 @@ class RDRow:
     """One rate point of one sequence, with the conditions it was measured under; ``None`` is an empty cell.
 
     Rates in bits per pixel of the original size, PSNR in dB (means over frames of the frames' PSNR), complexity in
-    kMAC per pixel. ``bpp`` counts the bytes of the file on disk and is empty where none was written;
+    kMAC per pixel, memory in MiB. ``bpp`` counts the bytes of the file on disk and is empty where none was written;
     ``bpp_estimated`` is what the quantised tables predict. Columns ending in ``_i``, ``_p``, ``_b`` are the means over
     frames of that type. ``digest`` is of all that the measurement follows from, where the tester measured it.
     """
@@ -53,6 +53,10 @@ class RDRow:
     kmac_encode: float | None = None
     kmac_decode: float | None = None
     parameters: int | None = None
+    memory_encode: float | None = None
+    memory_decode: float | None = None
+    device_memory_encode: float | None = None
+    device_memory_decode: float | None = None
     codec: str
     model: str = ""
     process: str = ""

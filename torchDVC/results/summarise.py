@@ -35,8 +35,10 @@ from torchDVC.util.files import write_text
 
 MEANS = ("bpp", "bpp_estimated", *METRICS, "psnr_i", "psnr_p", "psnr_b", "bpp_i", "bpp_p", "bpp_b")
 MEANS += ("encode_fps", "decode_fps", "kmac_encode", "kmac_decode", "parameters")
+MEANS += ("memory_encode", "memory_decode", "device_memory_encode", "device_memory_decode")
 DEFAULT_COLUMNS = ("codec", "dataset", "sequences", "lmda", "quality", "bpp", "bpp_estimated", *METRICS)
-DECIMALS = {"bpp": 4, "ms_ssim_rgb": 5, "psnr": 2, "kmac": 1, "encode_fps": 2, "decode_fps": 2}
+DECIMALS = {"bpp": 4, "ms_ssim_rgb": 5, "psnr": 2, "kmac": 1, "encode_fps": 2, "decode_fps": 2, "memory": 0,
+            "device_memory": 0}
 COLUMNS = tuple(field.name for field in fields(RDRow))
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,

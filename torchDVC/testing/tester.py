@@ -9,6 +9,8 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,10 @@ from torchDVC.dataset.testing import TestSequence, test_sequences
 from torchDVC.entropy.streams import EstimatingStream
 from torchDVC.models import checkpoints
 from torchDVC.models.codec import CodedPicture
-from torchDVC.models.model_file import content_hash
+from torchDVC.models.model_file import Model, content_hash
 from torchDVC.models.sequence import code_sequence, to_tensor
 from torchDVC.results import complexity
+from torchDVC.results.conditions import rate_point
 from torchDVC.results.rows import (
     POINT,
     FrameRow,
@@ -39,6 +42,7 @@ from torchDVC.results.run_folder import RunFolder
 from torchDVC.results.tables import text_table
 from torchDVC.runner import Runner, checkpoint_file
 from torchDVC.testing.measurement import Measurement, Stopwatch
+from torchDVC.testing.memory import Setting, peak_memory, shown
 from torchDVC.testing.pictures import chosen_frames, filmed_frames
 from torchDVC.testing.real_streams import RealCoder, RealStream
 from torchDVC.util.device import autocast
@@ -66,8 +70,7 @@ class Tester(Runner):
             self._check_modes(process, self.structure.types(), "")
         self.codec.eval()
         self.arithmetic = self.precision("32")
-        self.quality = self.codec.level_of(options.lmda * options.lmda_scale)
-        self._check_lmda(options.lmda * options.lmda_scale, float(self.codec.lmdas[self.quality]))
+        self.points = self._rate_points()
         self.checkpoint = ""
         if options.checkpoint is not None:
             self.checkpoint = checkpoints.sha256(checkpoint_file(options.checkpoint))
@@ -89,8 +92,9 @@ class Tester(Runner):
             self.content = content_hash(self.codec, process)
             if self.options.write_stream:
                 self.coder = RealCoder(self.folder, self.codec, process, self.device)
-            for sequence in sequences:
-                self._test(sequence, process)
+            self.peaks = cache(partial(self._peaks, process))
+            for sequence, (quality, lmda) in product(sequences, self.points):
+                self._test(sequence, process, quality, lmda)
         self.fabric.print(self.results.summary())
         return 0
 
@@ -103,6 +107,17 @@ class Tester(Runner):
                 f"{self.options.intra_period} --gop_size {self.options.gop_size} needs{why}"
             ])
 
+    def _rate_points(self) -> list[tuple[int, float | None]]:
+        """The quality levels to test and the Lagrangians that they stand under; None where none is known of a level."""
+        options, lmdas = self.options, self.codec.lmdas.tolist()
+        if not options.quality:
+            level = self.codec.level_of(options.lmda * options.lmda_scale)
+            self._check_lmda(options.lmda * options.lmda_scale, lmdas[level])
+            return [(level, options.lmda)]
+        if max(options.quality) >= len(lmdas):
+            raise ConfigError([f"--quality {max(options.quality)}; expected 0 to {len(lmdas) - 1} with this model"])
+        return [(level, options.lmda or lmdas[level] / options.lmda_scale or None) for level in options.quality]
+
     def _check_lmda(self, asked: float, trained: float) -> None:
         """Say where a checkpoint is of another Lagrangian than the one that its results will be filed under."""
         if self.options.restore == "load" and trained and not math.isclose(asked, trained, rel_tol=1e-3):
@@ -113,17 +128,18 @@ class Tester(Runner):
 
     # --- one sequence
 
-    def _test(self, sequence: TestSequence, process: Process) -> None:
+    def _test(self, sequence: TestSequence, process: Process, quality: int, lmda: float | None) -> None:
         reader = sequence.open(frames=self.config.frames, matrix=self.config.matrix)
         count = reader.info.frames
         identity: dict[str, Any] = {
             "dataset": sequence.dataset, "sequence": sequence.name, "process": process.name,
-            "lmda": self.options.lmda, "quality": float(self.quality) if self.codec.levels > 1 else None,
+            "lmda": lmda, "quality": float(quality) if self.codec.levels > 1 else None,
         }
         pictures = self.config.images and not self.options.no_image
         conditions = {**identity, **self._conditions(reader), "frames": count}
-        what = (conditions, self.content, sequence.stamp, reader.info.height, reader.info.width, self.config.ms_ssim)
-        conditions["digest"] = hashlib.sha256(repr((what, pictures)).encode()).hexdigest()[:16]
+        measured = (self.config.ms_ssim, pictures, self.options.memory)
+        what = (conditions, self.content, sequence.stamp, reader.info.height, reader.info.width, measured)
+        conditions["digest"] = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
         if self.results.has(conditions):
             _log.warning("%s: already tested, kept", sequence.name)
             return
@@ -134,8 +150,9 @@ class Tester(Runner):
             measurement.shown = chosen_frames(count or 1)
             measurement.filmed = filmed_frames(reader.info.width * reader.info.height)
         stream = self.coder.stream(point_path(**identity)) if self.options.write_stream else None
-        measured = self._code(sequence.name, reader, process, measurement, stream)
-        self.results.add(self._row(conditions, reader, measurement.rows, measured), measurement.rows)
+        costs = self._code(sequence.name, reader, process, quality, measurement, stream)
+        costs |= self.peaks(reader.info.width, reader.info.height)
+        self.results.add(self._row(conditions, reader, measurement.rows, costs), measurement.rows)
 
     def _conditions(self, reader: VideoReader) -> dict[str, Any]:
         options = self.options
@@ -147,13 +164,14 @@ class Tester(Runner):
         }
 
     def _code(
-        self, name: str, reader: VideoReader, process: Process, measurement: Measurement, stream: RealStream | None
+        self, name: str, reader: VideoReader, process: Process, quality: int, measurement: Measurement,
+        stream: RealStream | None,
     ) -> dict[str, Any]:
         """Code a sequence, and where there is a stream, decode it again; returns columns of its row."""
         waiting: dict[int, Frame] = {}
         watch = Stopwatch()
         pixels = reader.info.height * reader.info.width
-        pictures = self._pictures(reader, process, self._sources(reader, waiting), measurement, stream)
+        pictures = self._pictures(reader, process, quality, self._sources(reader, waiting), measurement, stream)
         with Progress(reader.info.frames, name, unit="frame") as bar, autocast(self.arithmetic, self.device):
             for picture in watch.watch(pictures):
                 row = measurement.add(picture, waiting.pop(picture.frame.index))
@@ -167,17 +185,17 @@ class Tester(Runner):
             }
 
     def _pictures(
-        self, reader: VideoReader, process: Process, sources: Iterator[Tensor], measurement: Measurement,
-        stream: RealStream | None,
+        self, reader: VideoReader, process: Process, quality: int, sources: Iterator[Tensor],
+        measurement: Measurement, stream: RealStream | None,
     ) -> Iterator[CodedPicture]:
         """The coded pictures of a sequence, written to a stream where there is one."""
         keep_maps = measurement.picture_folder is not None
         if stream is not None:
-            return stream.write(reader.info, self.structure, self.quality, sources, keep_maps)
+            return stream.write(reader.info, self.structure, quality, sources, keep_maps)
         return code_sequence(
             self.codec, process, replace(self.structure, references=process.references),
             (reader.info.height, reader.info.width),
-            lambda frame: EstimatingStream(keep_maps=keep_maps), sources=sources, quality=self.quality,
+            lambda frame: EstimatingStream(keep_maps=keep_maps), sources=sources, quality=quality,
         )
 
     def _sources(self, reader: VideoReader, waiting: dict[int, Frame]) -> Iterator[Tensor]:
@@ -185,6 +203,19 @@ class Tester(Runner):
         for index, frame in enumerate(reader):
             waiting[index] = frame
             yield to_tensor(frame.rgb, self.device)
+
+    def _peaks(self, process: Process, width: int, height: int) -> dict[str, float]:
+        """Memory of coding clips of a size, measured once; nothing with ``--no-memory``."""
+        if not self.options.memory:
+            return {}
+        setting = Setting(
+            width, height, self.structure.intra_period, self.structure.gop_size, self.points[0][0], self.device.type,
+            self.arithmetic,
+        )  # fmt: skip
+        columns = peak_memory(Model(self.codec, process, self.content), setting)
+        if self.options.print_model:
+            self.fabric.print(shown(setting, columns))
+        return columns
 
     def _row(
         self, conditions: dict[str, Any], reader: VideoReader, rows: Sequence[FrameRow],
@@ -222,9 +253,9 @@ class Results:
 
     def summary(self) -> str:
         """A line a rate point."""
-        header = ["data set", "sequence", "process", "lmda", "bpp", "PSNR-RGB", "PSNR-YUV", "MS-SSIM"]
+        header = ["data set", "sequence", "process", "rate point", "bpp", "PSNR-RGB", "PSNR-YUV", "MS-SSIM"]
         lines = [
-            [r.dataset, r.sequence, r.process, f"{r.lmda:g}", f"{r.rate:.4f}", f"{r.psnr_rgb:.2f}", f"{r.psnr_yuv:.2f}",
+            [r.dataset, r.sequence, r.process, rate_point(r), f"{r.rate:.4f}", f"{r.psnr_rgb:.2f}", f"{r.psnr_yuv:.2f}",
              "" if r.ms_ssim_rgb is None else f"{r.ms_ssim_rgb:.4f}"]
             for r in self.rows
         ]  # fmt: skip

@@ -2,7 +2,9 @@
 // What it costs, and how it was made.
 
 const COSTS = { kmac_encode: ["kMAC/pixel encoding", 1], kmac_decode: ["kMAC/pixel decoding", 1],
-  encode_fps: ["frames/s encoding", 1], decode_fps: ["frames/s decoding", 1], parameters: ["parameters", 0] };
+  encode_fps: ["frames/s encoding", 1], decode_fps: ["frames/s decoding", 1], parameters: ["parameters", 0],
+  memory_encode: ["MiB encoding", 0], memory_decode: ["MiB decoding", 0],
+  device_memory_encode: ["GPU MiB encoding", 0], device_memory_decode: ["GPU MiB decoding", 0] };
 
 function moduleTable(one) {
   const box = element("div");
