@@ -130,7 +130,12 @@ def build_codec(model: ModelConfig) -> Codec:
             module = codec.get_submodule(spec.name)
             tensors = _module_weights(spec.weights, spec.name)
             translate = getattr(module, "translate_weights", dict)
-            checkpoints.load_weights(module, translate(tensors), f"{spec.where}: {spec.weights}")
+            where = f"{spec.where}: {spec.weights}"
+            try:
+                tensors = translate(tensors)
+            except CheckpointError as error:
+                raise CheckpointError(f"{where}: {error}") from error
+            checkpoints.load_weights(module, tensors, where)
     return codec
 
 

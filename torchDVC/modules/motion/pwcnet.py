@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Mapping
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,15 @@ from torchDVC.config.registry import codec_module
 from torchDVC.entropy.streams import Stream
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.layers import fold, unfold, warp
+from torchDVC.modules.motion.pwcnet_weights import translated
 from torchDVC.modules.motion.spynet import enlarge
 
 SLOPE = 0.1
 """Of the leaky ReLUs, as in the paper."""
+FLOW_UNIT = 20.0
+"""Pixels of the full size that a flow of 1 stands for inside the network, as the published weights have it."""
+UPSAMPLED = 2
+"""Channels of the hidden features that are handed to the level below."""
 
 
 @codec_module(reads="refs", encoder_reads="frame", writes="flow:flow aligned:picture", encoder_only=True)
@@ -23,13 +29,14 @@ class PWCNet(nn.Module):
     """Pyramid, warping, cost volume (Sun et al. 2018, "PWC-Net"), from the coarsest level to 1/4 of the size.
 
     At each level the reference's features are warped by the flow of the level above; the costs of small displacements
-    between them and the frame's features, with these and that flow, give a correction. A context network of dilated
-    convolutions refines the last flow. Writes what `torchDVC.modules.motion.spynet.SPyNet` writes.
+    between them and the frame's features, with these, that flow and what was seen there, give a flow through a densely
+    connected stack of convolutions. A context network of dilated convolutions refines the last one. The network is that
+    of the authors, whose weights it takes. Writes what `torchDVC.modules.motion.spynet.SPyNet` writes.
 
     Args:
         widths: channels of the feature pyramid; level ``l`` (from 1) has 1/2^l of the size. At least two.
         radius: displacements of the cost volume reach from ``-radius`` to ``radius`` in both directions.
-        decoder: channels of the hidden layers that estimate a level's flow.
+        decoder: channels that each layer adds in the stack that estimates a level's flow.
     """
 
     FINEST = 2
@@ -43,9 +50,13 @@ class PWCNet(nn.Module):
         self.radius = radius
         self.pyramid = nn.ModuleList(_encoder(a, b) for a, b in pairwise((3, *widths)))
         costs = (2 * radius + 1) ** 2
-        used = widths[self.FINEST - 1 :]
-        self.decoders = nn.ModuleList(_Decoder(costs + width + 2, decoder) for width in used)
-        self.context = _context(decoder[-1] + 2)
+        self.decoders = nn.ModuleList()
+        above = 0
+        for width in reversed(widths[self.FINEST - 1 :]):
+            level = _Decoder(costs + (width + 2 + UPSAMPLED if above else 0), decoder, above)
+            self.decoders.append(level)
+            above = level.outputs
+        self.context = _context(above)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
         refs = state["refs"]
@@ -61,16 +72,17 @@ class PWCNet(nn.Module):
         """
         height, width = frame.shape[2:]
         below, right = (-side % 2 ** len(self.pyramid) for side in (height, width))
-        both = F.pad(torch.cat((frame, ref)) - 0.5, (0, right, 0, below), mode="replicate")
-        levels = [features.chunk(2) for features in self._features(both)]
-        coarsest = levels[-1][0]
-        flow = coarsest.new_zeros(frame.shape[0], 2, *coarsest.shape[2:], dtype=torch.float32)
-        for decoder, (own, other) in zip(reversed(self.decoders), reversed(levels), strict=True):
-            flow = enlarge(flow, own.shape[2:])
-            costs = F.leaky_relu(cost_volume(own, warp(other, flow).to(own), self.radius), SLOPE)
-            hidden, change = decoder(torch.cat((costs, own, flow.to(own)), 1))
-            flow = flow + change.float()
-        flow = flow + self.context(torch.cat((hidden, flow.to(hidden)), 1)).float()
+        both = F.pad(torch.cat((frame, ref)), (0, right, 0, below), mode="replicate")
+        (own, other), *levels = [features.chunk(2) for features in reversed(self._features(both))]
+        hidden, flow = self.decoders[0](self._costs(own, other))
+        level = len(self.pyramid)
+        for decoder, (own, other) in zip(list(self.decoders)[1:], levels, strict=True):
+            assert isinstance(decoder, _Decoder)
+            level -= 1
+            flow, seen = decoder.enlarged(flow, hidden)
+            costs = self._costs(own, warp(other, flow * (FLOW_UNIT / 2**level)).to(own))
+            hidden, flow = decoder(torch.cat((costs, own, flow, seen), 1))
+        flow = (flow + self.context(hidden)).float() * (FLOW_UNIT / 2**self.FINEST)
         return enlarge(flow, both.shape[2:])[..., :height, :width]
 
     def _features(self, x: Tensor) -> list[Tensor]:
@@ -80,6 +92,14 @@ class PWCNet(nn.Module):
             x = encoder(x)
             maps.append(x)
         return maps[self.FINEST - 1 :]
+
+    def _costs(self, own: Tensor, other: Tensor) -> Tensor:
+        return F.leaky_relu(cost_volume(own, other, self.radius), SLOPE)
+
+    @staticmethod
+    def translate_weights(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The authors' weights by the names here; see `torchDVC.modules.motion.pwcnet_weights`."""
+        return translated(tensors)
 
 
 def cost_volume(a: Tensor, b: Tensor, radius: int) -> Tensor:
@@ -102,24 +122,38 @@ def cost_volume(a: Tensor, b: Tensor, radius: int) -> Tensor:
 
 
 class _Decoder(nn.Module):
-    """Hidden features and a flow from costs, features and the flow of the level above."""
+    """Hidden features and a flow of a level.
 
-    def __init__(self, inputs: int, widths: tuple[int, ...]) -> None:
+    Args:
+        inputs: channels of what it is given.
+        widths: channels that each layer adds to what it sees.
+        above: channels of the hidden features of the level above; 0 at the coarsest.
+    """
+
+    def __init__(self, inputs: int, widths: tuple[int, ...], above: int) -> None:
         super().__init__()
-        layers = [layer for a, b in pairwise((inputs, *widths)) for layer in (_conv(a, b), nn.LeakyReLU(SLOPE))]
-        self.hidden = nn.Sequential(*layers)
-        self.flow = _conv(widths[-1], 2)
+        seen = list(accumulate(widths, initial=inputs))
+        self.outputs = seen[-1]
+        self.dense = nn.ModuleList(_conv(a, b) for a, b in zip(seen, widths, strict=False))
+        self.flow = _conv(self.outputs, 2)
+        if above:
+            self.up_flow = nn.ConvTranspose2d(2, 2, 4, stride=2, padding=1)
+            self.up_hidden = nn.ConvTranspose2d(above, UPSAMPLED, 4, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.hidden(x)
-        return hidden, self.flow(hidden)
+        for layer in self.dense:
+            x = torch.cat((F.leaky_relu(layer(x), SLOPE), x), 1)
+        return x, self.flow(x)
+
+    def enlarged(self, flow: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Flow and hidden features of the level above at this level's size."""
+        return self.up_flow(flow), self.up_hidden(hidden)
 
 
 def _encoder(inputs: int, outputs: int) -> nn.Sequential:
     """One level of the pyramid: halves the size."""
-    return nn.Sequential(
-        _conv(inputs, outputs, stride=2), nn.LeakyReLU(SLOPE), _conv(outputs, outputs), nn.LeakyReLU(SLOPE)
-    )
+    layers = [_conv(inputs, outputs, stride=2), _conv(outputs, outputs), _conv(outputs, outputs)]
+    return nn.Sequential(*(part for layer in layers for part in (layer, nn.LeakyReLU(SLOPE))))
 
 
 def _context(inputs: int) -> nn.Sequential:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
@@ -12,9 +14,14 @@ from torchDVC.config.registry import codec_module
 from torchDVC.entropy.streams import Stream
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.layers import conv, fold, unfold, warp
+from torchDVC.util.errors import CheckpointError
 
 MOST_FINEST = 6
 """At 1/2^6 of its size a picture, whose sides are multiples of 64, has still a pixel."""
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and standard deviation of R, G and B that published weights expect pictures to be normalised by."""
+_PUBLISHED = re.compile(r"(?:(?:module|net)Basic|Blocks)\.(\d+)\.(?:(?:module|net)Basic\.)?(\d+\.(?:weight|bias))")
+"""Names of ports of the published networks: the level, from the coarsest, and the layer in it."""
 
 
 @codec_module(
@@ -32,15 +39,20 @@ class SPyNet(nn.Module):
             four times the operations of 1; pictures are large enough for 6.
         kernel_size: of all convolutions (7 in the paper).
         widths: channels of the hidden layers of each level's network.
+        imagenet: normalise pictures as the published weights expect it; else only shift them to be around 0.
     """
 
     def __init__(
-        self, levels: int = 4, finest: int = 1, kernel_size: int = 7, widths: tuple[int, ...] = (32, 64, 32, 16)
+        self, levels: int = 4, finest: int = 1, kernel_size: int = 7, widths: tuple[int, ...] = (32, 64, 32, 16),
+        imagenet: bool = False,
     ) -> None:
         super().__init__()
         if finest > MOST_FINEST:
             raise ValueError(f"finest {finest}; expected at most {MOST_FINEST}")
-        self.finest = finest
+        self.finest, self.imagenet = finest, imagenet
+        mean, deviation = IMAGENET if imagenet else ((0.5,) * 3, (1.0,) * 3)
+        for name, values in (("mean", mean), ("deviation", deviation)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.networks = nn.ModuleList(_level_network(kernel_size, (8, *widths, 2)) for _ in range(levels))
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
@@ -53,11 +65,13 @@ class SPyNet(nn.Module):
 
     def estimate(self, frame: Tensor, ref: Tensor) -> Tensor:
         """Flow (N, 2, H, W) in pixels such that warping ``ref`` by it gives ``frame``; both (N, 3, H, W) in [0, 1]."""
+        mean, deviation = self.get_buffer("mean"), self.get_buffer("deviation")
         frames, refs = self._pyramid(frame), self._pyramid(ref)
         flow = frame.new_zeros(frame.shape[0], 2, *frames[-1].shape[2:])
         for network, x, y in zip(self.networks, reversed(frames), reversed(refs), strict=True):
             flow = enlarge(flow, x.shape[2:])
-            flow = flow + network(torch.cat((x - 0.5, warp(y, flow) - 0.5, flow), 1)).float()
+            seen = ((x - mean) / deviation, (warp(y, flow) - mean) / deviation, flow)
+            flow = flow + network(torch.cat(seen, 1)).float()
         return enlarge(flow, frame.shape[2:])
 
     def _pyramid(self, x: Tensor) -> list[Tensor]:
@@ -68,6 +82,26 @@ class SPyNet(nn.Module):
         for _ in range(len(self.networks) - 1):
             pictures.append(F.avg_pool2d(pictures[-1], 2, ceil_mode=True))
         return pictures
+
+    def translate_weights(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Tensors of a port of the published networks (``moduleBasic.N.moduleBasic.M``, ``Blocks.N.M``) by names here.
+
+        Their last network is that of the full size; the levels that this estimator has are taken. Others' tensors are
+        returned as they are. Raises `CheckpointError` where it has levels that they lack, or ``imagenet`` is False.
+        """
+        found = {name: match for name in tensors if (match := _PUBLISHED.fullmatch(name))}
+        if not found:
+            return tensors
+        count = 1 + max(int(match[1]) for match in found.values())
+        coarsest = count - self.finest - len(self.networks)
+        if coarsest < 0 or not self.imagenet:
+            raise CheckpointError(
+                f"published weights of SPyNet with {count} levels; expected arguments with levels + finest of at most "
+                f'{count}, "kernel_size": 7 and "imagenet": true'
+            )
+        of_level = {name: (int(match[1]) - coarsest, match[2]) for name, match in found.items()}
+        own = range(len(self.networks))
+        return {f"networks.{i}.{layer}": tensors[name] for name, (i, layer) in of_level.items() if i in own}
 
 
 def _level_network(kernel_size: int, widths: tuple[int, ...]) -> nn.Sequential:
