@@ -103,6 +103,21 @@ def test_tables_follow_the_weights_but_not_when_they_are_given() -> None:
     assert same(prior.tables, after)
 
 
+@pytest.mark.parametrize("way", [{"fused": True}, {"foreach": True}, {"foreach": False}], ids=str)
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD])
+def test_tables_follow_the_weights_whatever_the_optimizer(
+    kind: type[torch.optim.Optimizer], way: dict[str, bool]
+) -> None:
+    prior, fresh = FactorizedPrior(2), FactorizedPrior(2)
+    optimizer = kind(prior.parameters(), lr=0.01, **way)
+    for _ in range(3):
+        before = prior.tables.digest
+        prior.probability(torch.randn(2, 1, 50)).log().mean().neg().add(prior.aux_loss()).backward()
+        optimizer.step()
+        fresh.load_state_dict(prior.state_dict())
+        assert prior.tables.digest == fresh.build_tables().digest != before
+
+
 def test_tables_are_the_same_when_built_under_autocast() -> None:
     torch.manual_seed(0)
     one = FactorizedPrior(4)

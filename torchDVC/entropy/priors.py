@@ -51,7 +51,8 @@ class Prior(Protocol):
 class TableHolder(ExactModule):
     """Base of the modules that have integer tables.
 
-    Tables are built from the present weights when first asked for, and anew after the weights changed; fixed ones stay.
+    Tables are built from the present weights when first asked for, and anew whenever the weights are others; fixed ones
+    stay. Weights are compared by value: fused optimizers change them without raising the version of their tensors.
 
     Args:
         rows: how many rows the tables have.
@@ -60,7 +61,7 @@ class TableHolder(ExactModule):
     def __init__(self, rows: int) -> None:
         super().__init__()
         self.rows = rows
-        self._built: tuple[object, Tables] | None = None
+        self._built: tuple[bytes, Tables] | None = None
         self._given: Tables | None = None
 
     def build_tables(self) -> Tables:
@@ -81,10 +82,15 @@ class TableHolder(ExactModule):
         """The integer tables in force."""
         if self._given is not None:
             return self._given
-        version = tuple((p.data_ptr(), p._version) for p in self.parameters())
-        if self._built is None or self._built[0] != version:
-            self._built = (version, self.build_tables())
+        weights = self._weights()
+        if self._built is None or self._built[0] != weights:
+            self._built = (weights, self.build_tables())
         return self._built[1]
+
+    def _weights(self) -> bytes:
+        """A copy of all parameters."""
+        parameters = [parameter.detach().flatten() for parameter in self.parameters()]
+        return torch.cat(parameters).cpu().numpy().tobytes() if parameters else b""
 
 
 _gaussian_tables = lru_cache(maxsize=1)(gaussian_tables)
