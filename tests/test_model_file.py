@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.lively_models import ALL_MODES, clip, lively_model, read_stream, small, write_stream
 from torchDVC.coding_structure import CodingStructure
-from torchDVC.config import load_model_config
+from torchDVC.config import ModelConfig, load_model_config
 from torchDVC.entropy.exact import ExactModule
 from torchDVC.models import checkpoints, model_store
 from torchDVC.models.codec import Codec
-from torchDVC.models.model_file import Model, fixed, load_model, save_model, stored_hash
+from torchDVC.models.model_file import Model, _make, fixed, load_model, save_model, stored_hash
 from torchDVC.util.errors import CheckpointError
 
 STRUCTURE = CodingStructure(4, 1)
@@ -127,6 +129,12 @@ LYING: dict[str, tuple[Change, str]] = {
         "'shift': torch.bfloat16; expected torch.int32",
     ),
     "more memory than there is": (_set("modules", 0, "args", "width", value=10**6), "claim far more memory"),
+    "more quality levels than there is memory": (
+        _set("modules", 0, "args", "levels", value=2**31), "claim far more memory"
+    ),
+    "a weight that is not finite": (
+        lambda c: next(iter(c["model"].values())).fill_(torch.nan), "is not finite; expected a trained model"
+    ),
     "no integers": (_set("integers", value={}), "lacks the integers of"),
 }
 
@@ -141,6 +149,32 @@ def test_a_hostile_file_with_the_right_hash_is_refused(change: Change, message: 
     checkpoints.save(path, {**contents, "hash": _digest(contents)})
     with pytest.raises(LCPError, match=message):
         load_model(path)
+
+
+MADE: dict[str, Callable[[int], object]] = {
+    "linspace": lambda n: torch.linspace(0, 1, n),
+    "arange": lambda n: torch.arange(0.0, float(n)),
+    "randn": lambda n: torch.randn(8, n),
+    "repeat": lambda n: torch.ones(2)[:, None].repeat(1, n),
+    "repeat_interleave": lambda n: torch.ones(2).repeat_interleave(n),
+    "new_zeros": lambda n: torch.ones(2).new_zeros(n),
+    "pad": lambda n: nn.functional.pad(torch.ones(2), (0, n)),
+    "eye": lambda n: torch.eye(n // 2**16),
+    "outer": lambda n: torch.outer(torch.ones(n // 2**16), torch.ones(n // 2**16)),
+    "parameter": lambda n: nn.Parameter(torch.empty(n).uniform_()),
+    "layers": lambda n: [nn.Linear(1024, 1024) for _ in range(n)],
+}
+
+
+@pytest.mark.parametrize("way", MADE)
+def test_making_more_than_the_weights_take_is_refused_before_it_is_made(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torchDVC.models.model_file.Codec", lambda config: MADE[way](2**31))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match="^file: .* claim far more memory"):
+        _make(ModelConfig("hostile", Path("file"), ()), {"w": torch.zeros(100)})
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
 
 
 def test_integers_beyond_exact_arithmetic_are_refused(model: Model) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from torchDVC.config.registry import ModuleType, load_class, scan
 from torchDVC.entropy.exact import ExactModule
 from torchDVC.models import checkpoints
 from torchDVC.models.codec import Codec
-from torchDVC.util.errors import CheckpointError, nearest
+from torchDVC.util.errors import CheckpointError, ConfigError, nearest
 
 FORMAT = 1
 SHOWN_DIGITS = 12
@@ -39,7 +40,6 @@ HANDED_ON = {"references": MAX_REFERENCES, "feature_reset": 2**31 - 1}
 """What modes have beside mode strings, and the most that it may be."""
 SLACK = 16
 """Making a codec may take so many times the memory of its weights, for how they start and what goes with them."""
-_MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.arange)
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,7 @@ def fixed(codec: Codec, modes: Modes) -> Model:
 
     Raises `CheckpointError` where weights are not finite, or too large for exact arithmetic.
     """
-    for name, tensor in codec.state_dict().items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"weight '{name}' is not finite; expected a trained model")
+    _check_finite(codec.state_dict(), "weight")
     for path, module in _exact_modules(codec):
         try:
             module.fix(module.integers())
@@ -95,9 +93,9 @@ def save_model(path: Path, model: Model) -> None:
 def load_model(path: Path) -> Model:
     """Read a model file, onto the CPU. Raises `CheckpointError` naming a missing, damaged or foreign file."""
     contents = _read(path)
+    _check_finite(contents["model"], f"{path}: weight")
     config = ModelConfig(contents["name"], path, tuple(_specs(contents["modules"], path)))
-    with _Allowance(contents["model"], str(path)):
-        codec = Codec(config)
+    codec = _make(config, contents["model"])
     checkpoints.load_weights(codec, contents["model"], str(path))
     integers = contents["integers"]
     for name, module in _exact_modules(codec):
@@ -108,6 +106,13 @@ def load_model(path: Path) -> Model:
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {name}: {error}") from error
     return Model(codec.eval(), _modes(contents["modes"], config), contents["hash"], str(contents.get("device", "")))
+
+
+def _check_finite(weights: Mapping[str, Tensor], what: str) -> None:
+    """Raises `CheckpointError` where weights are not finite: pictures made with them would be none."""
+    for name, tensor in weights.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{what} '{name}' is not finite; expected a trained model")
 
 
 def stored_hash(path: Path) -> str:
@@ -213,8 +218,18 @@ def _holds_tensors(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(k, str) and isinstance(t, Tensor) for k, t in value.items())
 
 
+def _make(config: ModelConfig, weights: Mapping[str, Tensor]) -> Codec:
+    """The codec of a module table. It is made without memory first, as arguments may claim any amount of it.
+
+    What cannot be made so, since it looks at values, says what is wrong with it when it is made with memory.
+    """
+    with suppress(ConfigError), torch.device("meta"), _Allowance(weights, str(config.path)):
+        Codec(config)
+    return Codec(config)
+
+
 class _Allowance(TorchFunctionMode):
-    """Ends the making of a codec whose arguments claim far more memory than its weights take, before it is taken."""
+    """Ends the making of a codec whose arguments claim far more memory than its weights take."""
 
     def __init__(self, weights: Mapping[str, Tensor], where: str) -> None:
         super().__init__()
@@ -222,14 +237,12 @@ class _Allowance(TorchFunctionMode):
         self._where = where
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in _MAKERS:
-            self._left -= func(*args, **{**kwargs, "device": "meta"}).numel()
-        elif func is torch.eye:  # asked for on "meta", it would import half of PyTorch
-            self._left -= args[0] * args[-1]
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and not any(result is given for given in args):
+            self._left -= result.numel()
         if self._left < 0:
             raise CheckpointError(f"{self._where}: damaged: its arguments claim far more memory than its weights take")
-        return func(*args, **kwargs)
+        return result
 
 
 def _whole_numbers(name: str, tensor: Tensor) -> np.ndarray:
