@@ -22,6 +22,9 @@ from torchDVC.config.command_line import parse_trainer
 from torchDVC.models import checkpoints
 from torchDVC.models.loss import StageLoss, ms_ssim_loss, squared_error
 from torchDVC.training.optimization import AUX, make_optimizer, set_memory_format
+from torchDVC.training.position import Position
+from torchDVC.training.randomness import draw
+from torchDVC.training.trainer import Trainer
 from torchDVC.util.errors import DataError
 
 INTRA, MOTION, JOINT = range(3)
@@ -36,8 +39,6 @@ def trained(model: SmallModel, *flags: str) -> dict[str, torch.Tensor]:
 
 def start(model: SmallModel) -> dict[str, torch.Tensor]:
     """The weights that a run starts from."""
-    from torchDVC.training.trainer import Trainer
-
     options = parse_trainer(model.train_flags("unused"))
     trainer = Trainer(options, *load_run(options.model_config, options.run_config, "train"))
     return dict(trainer.codec.state_dict())
@@ -276,9 +277,17 @@ from torchDVC.config import load_run
 torch.set_num_threads(1)
 options = parse_trainer(sys.argv[2:])
 trainer = Trainer(options, *load_run(options.model_config, options.run_config, "train"))
+losses, noise, step = [], [], trainer.step
+def noted(stage, batch):
+    values = step(stage, batch)
+    losses.append(values["loss"].detach())
+    noise.append(torch.rand(()))
+    return values
+trainer.step = noted
 code = trainer.run()
 assert trainer.fabric.world_size == 2
-torch.save(trainer.codec.state_dict(), f"{sys.argv[1]}{os.environ['RANK']}.pt")
+found = {"weights": trainer.codec.state_dict(), "losses": torch.stack(losses), "noise": torch.stack(noise)}
+torch.save(found, f"{sys.argv[1]}{os.environ['RANK']}.pt")
 sys.exit(code)
 """
 
@@ -295,12 +304,33 @@ def test_processes_of_torchrun_train_one_codec_and_write_one_run(small_model: Sm
     assert finished.returncode == 0, finished.stderr
     assert "Traceback" not in finished.stderr and finished.stderr.count("joint 1/1: 3/3 steps") == 1
     first, second = (torch.load(small_model.path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
-    assert different(first, second) == different(first, small_model.weights("run")) == set()
+    assert different(first["weights"], second["weights"]) == set()
+    assert different(first["weights"], small_model.weights("run")) == set()
+    assert not torch.isclose(first["noise"], second["noise"]).any()
+    logged = [float(row["loss"]) for row in metrics(small_model, "run") if row["loss"]]
+    of_both = (first["losses"] + second["losses"]) / 2
+    assert logged == pytest.approx(of_both.reshape(4, 3).mean(1).tolist(), rel=1e-6)
     names = {path.name for path in (small_model.path / "run").iterdir()}
     assert names == {"run.json", "metrics.csv", "tensorboard", "complexity.csv", "checkpoints"}
     assert len(list((small_model.path / "run/tensorboard").iterdir())) == 1
     position = checkpoints.load(small_model.path / "run/checkpoints/last.safetensors")["position"]
     assert position == {"epoch": 4, "step": 0, "total": 12}
+
+
+def test_what_a_step_draws_is_a_function_of_seed_step_and_process(small_model: SmallModel) -> None:
+    stage = load_run(str(small_model.path / "model.csv"), str(small_model.path / "train.cfg"), "train")[1].stages[2]
+
+    def drawn(step: int, seed: int = 0, clips: int = 8, **process: int) -> tuple[object, list[int], float]:
+        frames, levels = draw(stage, Position(0, step), seed, clips=clips, levels=5, **process)
+        return frames, levels, float(torch.rand(()))
+
+    alone, first, second = drawn(3, clips=16), drawn(3, rank=0, processes=2), drawn(3, rank=1, processes=2)
+    assert first[1] + second[1] == alone[1] and first[0] == second[0] == alone[0]
+    assert first[2] != second[2]
+    drawn(4)
+    assert drawn(3, clips=16) == alone
+    others = [alone, drawn(4, clips=16), drawn(3, seed=1, clips=16)]
+    assert len({tuple(levels) for _, levels, _ in others}) == len({noise for *_, noise in others}) == 3
 
 
 # --- weights from elsewhere
@@ -330,7 +360,6 @@ def test_not_load_i_leaves_the_intra_codec_as_it_starts(finished: SmallModel) ->
 
 def stage_loss(model: SmallModel, text: str, *flags: str) -> dict[str, float]:
     """The scalars of a stage's loss on a fixed batch."""
-    from torchDVC.training.trainer import Trainer
 
     model.write("one.cfg", f"[process: one]\ndata = DATA\npatch_size = 64\nprecision = 32\n{text}\n")
     options = parse_trainer(model.train_flags("unused", *flags, cfg="one.cfg"))
@@ -469,6 +498,20 @@ def test_validation_and_checkpoints_come_as_often_as_asked(small_model: SmallMod
     names = {path.name for path in (small_model.path / "run/checkpoints").iterdir()}
     assert {"last.safetensors", "01_intra.safetensors", "02_motion.safetensors", "03_joint.safetensors"} <= names
     assert len(names) == 4 + 4
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_validation_rates_are_those_of_a_fresh_process(small_model: SmallModel, optimizer: str) -> None:
+    header = f"[header]\noptimizer = {optimizer}\nlr = 1e-3\naux_lr = 0.5\nepochs = 3"
+    small_model.write("val.cfg", TRAIN.replace("[header]", header))
+    assert small_model.train("run", "--per_val", "1", "--end_epoch", "3", cfg="val.cfg") == 0
+    (*_, last) = [row for row in metrics(small_model, "run") if row["val_rate"]]
+    options = parse_trainer(small_model.train_flags("fresh", cfg="val.cfg"))
+    trainer = Trainer(options, *load_run(options.model_config, options.run_config, "train"))
+    trainer.codec.load_state_dict(small_model.weights("run"))
+    trainer.enter(trainer.config.stages[0])
+    values = trainer.validation.run(trainer.codec, trainer.loss)
+    assert float(last["val_rate"]) == pytest.approx(values["val_rate"], rel=1e-6)
 
 
 def test_validation_leaves_training_as_it_was(finished: SmallModel) -> None:

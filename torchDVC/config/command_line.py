@@ -113,7 +113,7 @@ class RunOptions:
         metavar="{auto,cpu,cuda}",
         default="auto",
     )
-    gpu: int = flag(whole(1), "number of GPUs", group=_MACHINE, metavar="N", default=1)
+    gpu: int = flag(whole(1), "number of GPUs, each with batches of its own", group=_MACHINE, metavar="N", default=1)
     precision: str | None = flag(
         choice("auto", "32", "bf16-mixed", "16-mixed"),
         "arithmetic of the networks (default: what the cfg says)",

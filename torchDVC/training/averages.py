@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 
 class Averages:
-    """Collects tensors without waiting for the device, and averages them when asked."""
+    """Collects tensors without waiting for the device, and averages them when asked.
 
-    def __init__(self) -> None:
+    Args:
+        total: adds up a tensor over all processes, which must hold values of the same names; by default there is one.
+    """
+
+    def __init__(self, total: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> None:
+        self._total = total
         self._values: dict[str, list[Tensor]] = {}
         self._shown: dict[str, str] = {}
 
@@ -25,8 +32,9 @@ class Averages:
         return not self._values
 
     def take(self) -> dict[str, float]:
-        """The means since the last call, over the finite values."""
-        means = {name: _mean(values) for name, values in self._values.items()}
+        """The means since the last call, over the finite values of all processes."""
+        sums = self._total(torch.tensor([_sum(values) for values in self._values.values()], dtype=torch.float64))
+        means = {name: x / n if n else math.nan for name, (x, n) in zip(self._values, sums.tolist(), strict=True)}
         self._values = {}
         self._shown = {name: f"{means[name]:.4g}" for name in ("loss", "rate") if name in means}
         self._shown |= {name: f"{means[name]:.3g}" for name in means if name.endswith("distortion")}
@@ -37,6 +45,7 @@ class Averages:
         return self._shown
 
 
-def _mean(values: list[Tensor]) -> float:
+def _sum(values: list[Tensor]) -> tuple[float, int]:
+    """Sum and number of the finite values."""
     finite = [x for x in map(float, values) if math.isfinite(x)]
-    return sum(finite) / len(finite) if finite else math.nan
+    return sum(finite), len(finite)

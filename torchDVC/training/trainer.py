@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from torchDVC.coding_structure import training_frames
 from torchDVC.config import MODES, ModelConfig, Modes, Stage, TrainConfig
 from torchDVC.config.command_line import TrainOptions
 from torchDVC.dataset.training import TrainingClips, training_loader, training_set
@@ -31,6 +29,7 @@ from torchDVC.training.optimization import (
 )
 from torchDVC.training.plan import check_plan
 from torchDVC.training.position import Position, check_data, conditions
+from torchDVC.training.randomness import draw
 from torchDVC.training.state import RunState
 from torchDVC.training.validation import Validation
 from torchDVC.util.device import autocast
@@ -164,7 +163,7 @@ class Trainer(Runner):
         set_learning_rates(self.optimizer, stage, epoch)
         batches = self._batches(stage)
         title = f"{stage.name} {epoch + 1}/{stage.epochs}"
-        averages = Averages()
+        averages = Averages(self._total)
         with Progress(len(batches) + self.position.step, title, done=self.position.step) as progress:
             for left, batch in zip(reversed(range(len(batches))), batches, strict=True):
                 values = self.step(stage, batch)
@@ -178,6 +177,12 @@ class Trainer(Runner):
             self._log_training(stage, averages.take())
         self._close_epoch(index, epoch)
         return self.halt.due(interrupts, self.fabric)
+
+    def _total(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor of every process, on the CPU."""
+        if self.fabric.world_size == 1:
+            return tensor
+        return cast(Tensor, self.fabric.all_reduce(tensor.to(self.device), reduce_op="sum")).cpu()
 
     def _batches(self, stage: Stage) -> Any:
         """The batches of this epoch that are still to come."""
@@ -207,9 +212,10 @@ class Trainer(Runner):
     def step(self, stage: Stage, batch: Tensor) -> dict[str, Tensor]:
         """Forward, backward and update on a uint8 batch (N, T, 3, P, P)."""
         clip = batch.to(self.device, non_blocking=True).float() / 255
-        rng = random.Random(f"{self.options.seed} {self.position.epoch} {self.position.step}")
-        frames = training_frames(stage.pairs, stage.frames, rng, stage.references)
-        levels = [rng.randrange(self.codec.levels) for _ in range(len(clip))]
+        frames, levels = draw(
+            stage, self.position, self.options.seed, clips=len(clip), levels=self.codec.levels,
+            rank=self.fabric.global_rank, processes=self.fabric.world_size,
+        )
         quality = torch.tensor(levels, device=self.device)
         with autocast(self.precision(stage.precision), self.device):
             values = self.loss(clip, frames, quality, self.codec.lmdas[quality])

@@ -1,0 +1,34 @@
+"""What is random in a training step: a function of seed, step and process, whatever came before."""
+
+from __future__ import annotations
+
+import random
+
+from lightning_fabric import seed_everything
+
+from torchDVC.coding_structure import CodedFrame, training_frames
+from torchDVC.config import Stage
+from torchDVC.training.position import Position
+
+
+def draw(
+    stage: Stage, position: Position, seed: int, *, clips: int, levels: int, rank: int = 0, processes: int = 1
+) -> tuple[list[CodedFrame], list[int]]:
+    """Draw for a step what is random before its forward pass, and seed the generators that its noise comes from.
+
+    Args:
+        stage, position, seed: of the run.
+        clips: clips in the batch of this process.
+        levels: quality levels of the codec.
+        rank, processes: which process this is, of how many.
+
+    Returns:
+        The frames to code, the same in all processes, and the quality level of each clip: those that the clips of all
+        processes would get as the batch of one.
+    """
+    step = f"{seed} {position.epoch} {position.step}"
+    rng = random.Random(step)
+    frames = training_frames(stage.pairs, stage.frames, rng, stage.references)
+    drawn = [rng.randrange(levels) for _ in range(processes * clips)]
+    seed_everything(random.Random(f"{step} {rank}").getrandbits(32), verbose=False)
+    return frames, drawn[rank * clips : (rank + 1) * clips]
