@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -106,7 +108,7 @@ def test_tables_follow_the_weights_but_not_when_they_are_given() -> None:
 @pytest.mark.parametrize("way", [{"fused": True}, {"foreach": True}, {"foreach": False}], ids=str)
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD])
 def test_tables_follow_the_weights_whatever_the_optimizer(
-    kind: type[torch.optim.Optimizer], way: dict[str, bool]
+    kind: Callable[..., torch.optim.Optimizer], way: dict[str, bool]
 ) -> None:
     prior, fresh = FactorizedPrior(2), FactorizedPrior(2)
     optimizer = kind(prior.parameters(), lr=0.01, **way)
