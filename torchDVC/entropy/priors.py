@@ -192,15 +192,18 @@ class FactorizedPrior(TableHolder):
 
     @torch.no_grad()
     def build_tables(self) -> Tables:
-        """Integer tables of all channels: each from its lower to its upper quantile, the rest escaped."""
+        """Integer tables of all channels: each from its lower to its upper quantile, the rest escaped.
+
+        So is what absurd weights give no number for.
+        """
         quantiles = self.quantiles.detach().double().cpu()[:, 0]
         medians = self.medians.flatten().double().cpu()
-        low = (quantiles[:, 0] - medians).floor().clamp(-MAX_HALF_WIDTH, 0).long()
-        high = (quantiles[:, 2] - medians).ceil().clamp(0, MAX_HALF_WIDTH).long()
+        low = (quantiles[:, 0] - medians).nan_to_num(0.0).floor().clamp(-MAX_HALF_WIDTH, 0).long()
+        high = (quantiles[:, 2] - medians).nan_to_num(0.0).ceil().clamp(0, MAX_HALF_WIDTH).long()
         grid = torch.arange(int(low.min()), int(high.max()) + 1)
         points = (grid[None] + medians[:, None])[:, None].to(self.quantiles)
         with torch.autocast(points.device.type, enabled=False):
-            mass = self.probability(points)[:, 0].double().cpu().numpy()
+            mass = self.probability(points)[:, 0].nan_to_num(0.0).double().cpu().numpy()
         rows = [row[(grid >= a).numpy() & (grid <= b).numpy()] for row, a, b in zip(mass, low, high, strict=True)]
         return Tables.from_pmf(rows, low.tolist())
 
