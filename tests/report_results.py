@@ -41,7 +41,7 @@ def write_results(folder: Path) -> Path:
     (folder / "ours" / "run.json").write_text(json.dumps(run))
     for index, clip in enumerate(CLIPS):
         for lmda in (256.0, 1024.0):
-            images = folder / "ours" / "images" / "procedural" / clip / f"main_{lmda:g}"
+            images = folder / "ours" / "images" / "ours" / "procedural" / clip / f"main_{lmda:g}"
             _pictures(images, index, 12 if lmda == 256 else 3)
     return folder
 
@@ -67,7 +67,7 @@ def write_coded(folder: Path) -> Path:
     rows = measure_anchors(sequences_of([str(clip)]), codecs, structure, folder / "x264", qualities=(20, 30, 40))
     own = replace(rows[1], codec="ours", process="main", run_id="r1", quality=None, lmda=256.0)
     write_rows(folder / "ours" / "rd.csv", [own])
-    images = folder / "ours" / "images" / own.dataset / own.sequence / "main_256"
+    images = folder / "ours" / "images" / own.codec / own.dataset / own.sequence / "main_256"
     images.mkdir(parents=True)
     for frame, source in enumerate(procedural_clip(0, FRAMES, SIZE)):
         write_png(images / f"{frame:05}_source.png", source)

@@ -191,7 +191,7 @@ def test_damaged_companions_are_named(tmp_path, capsys, name, content, message):
 
 def test_damaged_files_are_named(tmp_path, capsys):
     write_results(tmp_path)
-    picture = tmp_path / "ours" / "images" / "procedural" / "clip0" / "main_256" / "00000_recon.png"
+    picture = tmp_path / "ours" / "images" / "ours" / "procedural" / "clip0" / "main_256" / "00000_recon.png"
     picture.write_bytes(picture.read_bytes()[:100])
     assert main([str(tmp_path), "--frames", "1000"]) == 2
     assert "00000_recon.png: damaged" in capsys.readouterr().err
@@ -216,7 +216,7 @@ def test_clips_of_one_name_keep_their_own_pictures(tmp_path):
         rows = [rd_row(dataset=name, sequence="Races", process="main", gop_size=gop_size) for name in ("C", "D")]
         write_rows(tmp_path / folder / "rd.csv", rows)
         for row in rows:
-            place = tmp_path / folder / "images" / row.dataset / "Races" / "main_256"
+            place = tmp_path / folder / "images" / row.codec / row.dataset / "Races" / "main_256"
             place.mkdir(parents=True)
             for kind in ("source", "recon"):
                 write_png(place / f"00003_{kind}.png", np.full((3, 8, 8), 50 * gop_size, np.uint8))

@@ -19,7 +19,7 @@ COLUMNS = (
     "dataset,sequence,width,height,frames,intra_period,gop_size,lmda,quality,bpp,bpp_estimated,psnr_rgb,ms_ssim_rgb,"
     "psnr_y,psnr_u,psnr_v,psnr_yuv,psnr_i,psnr_p,psnr_b,bpp_i,bpp_p,bpp_b,encode_fps,decode_fps,kmac_encode,"
     "kmac_decode,parameters,memory_encode,memory_decode,device_memory_encode,device_memory_decode,codec,model,process,"
-    "checkpoint,matrix,range,settings,digest,run_id"
+    "checkpoint,matrix,range,settings,source,digest,run_id"
 )
 COMMAS = COLUMNS.count(",")
 
@@ -70,9 +70,10 @@ def test_rate_is_the_estimate_only_where_no_file_was_written():
 
 
 def test_files_of_different_points_have_different_places():
-    point = dict(dataset="D", sequence="s", process="main", lmda=0.0018, quality=None)
-    assert point_path(**point).as_posix() == "D/s/main_0.0018"
+    point = dict(codec="mine", dataset="D", sequence="s", process="main", lmda=0.0018, quality=None)
+    assert point_path(**point).as_posix() == "mine/D/s/main_0.0018"
     changes = [{}, {"dataset": "E"}, {"sequence": "t"}, {"process": "b"}, {"lmda": 0.0035}, {"quality": 3.0}]
+    changes.append({"codec": "other"})
     assert len({point_path(**(point | change)) for change in changes}) == len(changes)
 
 

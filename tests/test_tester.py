@@ -101,11 +101,11 @@ def test_a_row_that_would_come_out_differently_is_measured_again(
         small_model.write("test.cfg", TEST.replace(before, after))
         assert not kept("--seed", "7")
     assert small_model.test("res", "--test_datasets", str(mine), "--seed", "7") == 0
-    assert (small_model.path / "res/images/mine/clip/small_256/00000_recon.png").exists()
+    assert (small_model.path / "res/images/model/mine/clip/small_256/00000_recon.png").exists()
 
 
 def test_pictures_are_written_unless_told_not_to(tested: SmallModel, small_model: SmallModel) -> None:
-    shown = {path.name for path in (tested.path / "res/images" / tested.data.name / "one/small_256").iterdir()}
+    shown = {path.name for path in (tested.path / "res/images/model" / tested.data.name / "one/small_256").iterdir()}
     assert {"00000_source.png", "00000_recon.png", "00001_mc.png", "00001_flow.png", "00002_bits.png"} <= shown
     assert "00000_mc.png" not in shown
     assert small_model.test("res", "--no_image", "--test_seqs", "one") == 0
@@ -121,19 +121,19 @@ def test_clips_of_one_name_and_several_processes_have_files_of_their_own(
         (folder / "Races").with_suffix(Path(clip).suffix).write_bytes((clip_folder / clip).read_bytes())
     small_model.write("both.cfg", TEST + "\n[process: again]\nimode = i\npmode = emcr\n")
     assert small_model.test("res", "--write_stream", "--test_datasets", *map(str, sets), cfg="both.cfg") == 0
-    places = {f"{name}/Races/{process}_256" for name in "CD" for process in ("small", "again")}
+    places = {f"model/{name}/Races/{process}_256" for name in "CD" for process in ("small", "again")}
     res = small_model.path / "res"
     assert {str(path.relative_to(res / "streams")) for path in res.rglob("*.lcp")} == {f"{p}.lcp" for p in places}
     sources = {str(p.parent.relative_to(res / "images")): p.read_bytes() for p in res.rglob("00000_source.png")}
     assert sources.keys() == places and len(set(sources.values())) == 2
     for row in rows(small_model):
-        stream = res / "streams" / row.dataset / row.sequence / f"{row.process}_256.lcp"
+        stream = res / "streams/model" / row.dataset / row.sequence / f"{row.process}_256.lcp"
         assert row.bpp == pytest.approx(8 * stream.stat().st_size / (96 * 80 * 3))
 
 
 def test_pictures_of_a_replaced_measurement_are_gone(small_model: SmallModel) -> None:
     assert small_model.test("res", "--test_seqs", "one") == 0
-    folder = small_model.path / "res/images" / small_model.data.name / "one/small_256"
+    folder = small_model.path / "res/images/model" / small_model.data.name / "one/small_256"
     assert (folder / "00002_source.png").exists()
     small_model.write("short.cfg", TEST.replace("frames = 3", "frames = 2"))
     assert small_model.test("res", "--test_seqs", "one", cfg="short.cfg") == 0

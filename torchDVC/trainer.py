@@ -15,9 +15,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def run() -> int:
         options = parse_trainer(sys.argv[1:] if arguments is None else arguments)
         model, config = load_run(options.model_config, options.run_config, "train")
-        from torchDVC.training.trainer import Trainer
+        from torchDVC.training.claim import only_trainer
 
-        return Trainer(options, model, config).run()
+        with only_trainer(options.folder):
+            from torchDVC.training.trainer import Trainer
+
+            return Trainer(options, model, config).run()
 
     return run_command(run)
 

@@ -18,7 +18,8 @@ from torchDVC.anchors.coded_files import Encoded
 from torchDVC.anchors.encoders import ENCODERS, Encoder, Options
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.dataset.frame import VideoReader
-from torchDVC.results.rows import FrameRow, RDRow, frame_means, write_rows
+from torchDVC.results.folder import ResultsFolder
+from torchDVC.results.rows import FrameRow, RDRow, frame_means
 from torchDVC.util.errors import ConfigError, DataError, nearest
 from torchDVC.util.files import write_text
 
@@ -94,7 +95,7 @@ def measure_anchors(
     ms_ssim: bool = True,
     report: Callable[[int, str], None] = lambda count, what: None,
 ) -> list[RDRow]:
-    """Measure every anchor on every sequence; write ``rd.csv`` and ``frames.csv`` to ``save_dir`` and return the rows.
+    """Measure every anchor on every sequence; put the rows into the tables of ``save_dir``, and return them.
 
     Args:
         sequences: clips with the name and data set they appear under.
@@ -112,16 +113,19 @@ def measure_anchors(
         raise ConfigError(problems)
     for codec in codecs:
         ENCODERS[codec.encoder].version()  # refuses where its programs are missing
+    results = ResultsFolder(save_dir)
+    for sequence in sequences:
+        results.check_source(sequence.dataset, sequence.name, sequence.source)
     done: list[PointResult] = []
     for sequence in sequences:
+        first = len(done)
         reader = sequence.open(frames=frames, matrix=matrix)
         content = content_hash(reader)
         for codec in codecs:
             for quality in qualities or ENCODERS[codec.encoder].qualities:
                 done.append(Point(sequence, reader, codec, structure, quality, ms_ssim, content).measure(save_dir))
                 report(len(done), f"{codec.name} {quality:g} {sequence.name}")
-        write_rows(save_dir / "frames.csv", [frame for point in done for frame in point.frames])
-        write_rows(save_dir / "rd.csv", [point.row for point in done])
+        results.add((point.row, point.frames) for point in done[first:])
     return [point.row for point in done]
 
 
@@ -178,8 +182,8 @@ class Point:
         intra = self.encoder.intra
         period, gop = (1, 1) if intra else (self.structure.intra_period, self.structure.gop_size)
         own_gop = f"; GOP of {self.fitted.gop_size}" if self.fitted.gop_size != gop and not intra else ""
-        settings = found.row.settings + own_gop
-        row = replace(found.row, **names, intra_period=period, gop_size=gop, settings=settings)
+        settings, source = found.row.settings + own_gop, self.sequence.source
+        row = replace(found.row, **names, intra_period=period, gop_size=gop, settings=settings, source=source)
         return PointResult(row, tuple(replace(frame, **names) for frame in found.frames))
 
     def _measure(self, save_dir: Path) -> PointResult:

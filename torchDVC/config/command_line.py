@@ -236,6 +236,13 @@ class TestOptions(RunOptions):
         many=True,
         default=(),
     )
+    frames: int | None = flag(
+        whole(1),
+        "test at most so many frames of each clip (default: what the cfg says)",
+        group=_TESTING,
+        metavar="N",
+        default=None,
+    )
     write_stream: bool = switch_flag("write real bitstreams and decode them again", group=_RESULTS)
     memory: bool = switch_flag("measure peak memory, in processes of their own", group=_RESULTS, default=True)
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from torchDVC.dataset.colour import Plane
 from torchDVC.util.errors import DataError, describe_os_error
-from torchDVC.util.files import atomic_path
+from torchDVC.util.files import atomic_path, remove_leftovers
 from torchDVC.util.interrupts import Interrupts
 from torchDVC.util.progress import Progress
 
@@ -96,6 +96,8 @@ class FrameCache:
 
     def clips(self, sources: Sequence[ClipSource]) -> list[CachedClip]:
         """All ``sources`` as clips, those decoded that are not in the cache yet; an interrupt ends it."""
+        for place in (self.folder, *self.folder.glob("??")):
+            remove_leftovers(place)
         with Interrupts() as interrupts:
             found = {source.key: self._find(source) for source in interrupts.watch(sources)}
             missing = {source.key: source for source in sources if found[source.key] is None}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,9 +15,10 @@ from PIL import Image, UnidentifiedImageError
 from torchDVC.dataset.colour import Plane
 from torchDVC.dataset.frame import Frame, IndexedReader, ReadOptions, VideoWriter
 from torchDVC.util.errors import DataError
-from torchDVC.util.files import errors_named
+from torchDVC.util.files import atomic_folder
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp")
+_NUMBERED = re.compile(r"\d{5,}\.png")
 _EIGHT_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, UnidentifiedImageError, Image.DecompressionBombError)
 
@@ -100,7 +99,9 @@ class PictureWriter(VideoWriter):
     """Writes a folder of ``00001.png``, ``00002.png``, …; a folder of such pictures is replaced as a whole."""
 
     def _destination(self) -> AbstractContextManager[Path]:
-        return _atomic_folder(self.path)
+        if self.path.exists() and not all(_NUMBERED.fullmatch(file.name) for file in self.path.iterdir()):
+            raise DataError(f"{self.path}: holds other files than numbered png pictures; write to another folder")
+        return atomic_folder(self.path)
 
     def _open(self, path: Path) -> None:
         self._folder = path
@@ -113,20 +114,3 @@ class PictureWriter(VideoWriter):
 
     def _release(self) -> None:
         """Nothing is open between pictures."""
-
-
-@contextlib.contextmanager
-def _atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside ``path`` that replaces it on success, and is removed otherwise."""
-    if path.exists() and not all(re.fullmatch(r"\d{5,}\.png", file.name) for file in path.iterdir()):
-        raise DataError(f"{path}: holds other files than numbered png pictures; write to another folder")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with errors_named(path, temporary):
-        try:
-            temporary.mkdir(parents=True)
-            yield temporary
-            if path.exists():
-                shutil.rmtree(path)
-            os.replace(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)

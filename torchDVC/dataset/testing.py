@@ -49,6 +49,11 @@ class TestSequence:
         """Changes when the clip does: a digest of the names, sizes and times of its files."""
         return "" if self.path is None else FileClip(self.path).stamp
 
+    @property
+    def source(self) -> str:
+        """Where it is, "" for a procedural clip."""
+        return "" if self.path is None else str(self.path.resolve())
+
     def open(
         self,
         *,

@@ -65,6 +65,7 @@ def _afterwards(options: DVCOptions, engine: RunOptions) -> Iterator[TestOptions
 
 def run_training(options: DVCOptions, engine: TrainOptions, translation: Translation) -> int:
     """Run the phases; returns the exit code."""
+    from torchDVC.training.claim import only_trainer
     from torchDVC.training.trainer import Trainer
 
     assert translation.train is not None
@@ -72,9 +73,10 @@ def run_training(options: DVCOptions, engine: TrainOptions, translation: Transla
     if engine.checkpoint is None and not estimator.weights and estimator.code not in translation.train.stages[0].train:
         _log.warning("%s starts untrained and frozen: give --ME_weights, or train ME first", options.MENet)
     engine = replace(engine, experiment_key=engine.experiment_key or secrets.token_hex(16))
-    trainer = Trainer(engine, translation.model, translation.train)
-    trainer.fabric.print(f"experiment key {engine.experiment_key}, in {engine.folder}")
-    return trainer.run()
+    with only_trainer(engine.folder):
+        trainer = Trainer(engine, translation.model, translation.train)
+        trainer.fabric.print(f"experiment key {engine.experiment_key}, in {engine.folder}")
+        return trainer.run()
 
 
 def run_test(options: DVCOptions, engine: TestOptions, translation: Translation) -> int:

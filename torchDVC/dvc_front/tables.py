@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torchDVC.results.conditions import group
+from torchDVC.results.folder import ResultsFolder
 from torchDVC.results.per_frame import point_key
 from torchDVC.results.rows import FrameRow, RDRow
 from torchDVC.results.tables import csv_table, text_table
-from torchDVC.testing.tester import Results
 from torchDVC.util.files import write_text
 
 Column = Callable[[FrameRow, int], float | None]
@@ -51,10 +51,10 @@ def summary(sequences: Sequence[tuple[RDRow, Sequence[FrameRow]]]) -> tuple[list
     return ["dataset", "sequence", "frames", *COLUMNS], lines
 
 
-def write(folder: Path, results: Results, lmda: float) -> str:
+def write(folder: Path, results: ResultsFolder, lmda: float) -> str:
     """Write ``<dataset>_<sequence>.csv`` for each sequence of a rate, and ``summary.csv``; returns that as text."""
-    of_point = group(results.frame_rows, point_key)
-    sequences = [(row, of_point[point_key(row)]) for row in results.rows if row.lmda == lmda]
+    of_point = group(results.frame_rows(), point_key)
+    sequences = [(row, of_point[point_key(row)]) for row in results.rows() if row.lmda == lmda]
     for row, frames in sequences:
         write_text(folder / f"{row.dataset}_{row.sequence}.csv", frame_table(frames, row.width * row.height))
     header, lines = summary(sequences)

@@ -11,7 +11,7 @@ from torchDVC.dataset.colour import Plane
 from torchDVC.dataset.frame import VideoInfo
 from torchDVC.dataset.pictures import read_picture
 from torchDVC.results.per_frame import nearest_points
-from torchDVC.results.rows import POINT, RDRow, point_path, read_rows
+from torchDVC.results.rows import PLACE, RDRow, point_path, read_rows
 
 MOST = 3
 """At most so many codecs are shown beside one."""
@@ -57,7 +57,7 @@ class Coded:
 
 def picture_folder(table: Path, row: RDRow) -> Path:
     """Where the tester puts the pictures of a row of ``table``."""
-    return table.parent / "images" / point_path(**{name: getattr(row, name) for name in POINT})
+    return table.parent / "images" / point_path(**{name: getattr(row, name) for name in PLACE})
 
 
 def reconstructions(tables: Iterable[Path]) -> dict[int, Reconstruction]:

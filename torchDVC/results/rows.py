@@ -22,7 +22,8 @@ class RDRow:
     Rates in bits per pixel of the original size, PSNR in dB (means over frames of the frames' PSNR), complexity in
     kMAC per pixel, memory in MiB. ``bpp`` counts the bytes of the file on disk and is empty where none was written;
     ``bpp_estimated`` is what the quantised tables predict. Columns ending in ``_i``, ``_p``, ``_b`` are the means over
-    frames of that type. ``digest`` is of all that the measurement follows from, where the tester measured it.
+    frames of that type. ``source`` is where the clip was, ``digest`` is of all that the measurement follows from, where
+    the tester measured it.
     """
 
     dataset: str
@@ -64,6 +65,7 @@ class RDRow:
     matrix: str
     range: str
     settings: str = ""
+    source: str = ""
     digest: str = ""
     run_id: str = ""
 
@@ -104,13 +106,17 @@ class FrameRow:
 
 
 POINT = ("dataset", "sequence", "process", "lmda", "quality")
-"""Columns that tell one rate point of one sequence from another, within a folder of results."""
+"""Columns that tell one rate point of a codec from another, within a folder of results."""
+PLACE = ("codec", *POINT)
+"""Columns that tell one rate point from another there."""
 
 
-def point_path(*, dataset: str, sequence: str, process: str, lmda: float | None, quality: float | None) -> Path:
-    """Where the files of a rate point stand below ``images`` and ``streams``, such as ``UVG/Beauty/main_256_q3``."""
+def point_path(
+    *, codec: str, dataset: str, sequence: str, process: str, lmda: float | None, quality: float | None
+) -> Path:
+    """Where a rate point's files stand below ``images`` and ``streams``, such as ``mine/UVG/Beauty/main_256_q3``."""
     rate = [f"{prefix}{value:g}" for prefix, value in (("", lmda), ("q", quality)) if value is not None]
-    return Path(dataset, sequence, "_".join(filter(None, [process, *rate])))
+    return Path(codec, dataset, sequence, "_".join(filter(None, [process, *rate])))
 
 
 Row = TypeVar("Row", RDRow, FrameRow)

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from torchDVC.util.device import processor
 from torchDVC.util.files import write_text
+from torchDVC.util.locks import locked
 
 
 class RunFolder:
@@ -56,8 +56,9 @@ class RunFolder:
             "python": sys.version.split()[0],
             "packages": _packages(),
         }
-        set_aside(self.path / "run.json")
-        write_text(self.path / "run.json", json.dumps(record, indent=2, default=_plain) + "\n")
+        with locked(self.path / ".run.lock"):
+            set_aside(self.path / "run.json")
+            write_text(self.path / "run.json", json.dumps(record, indent=2, default=_plain) + "\n")
 
 
 def set_aside(path: Path) -> None:
@@ -80,6 +81,8 @@ def _plain(value: Any) -> Any:
 
 
 def _machine() -> dict[str, Any]:
+    from torchDVC.util.device import processor
+
     return {"host": platform.node(), "system": platform.platform(), "processor": processor(), "cores": os.cpu_count()}
 
 

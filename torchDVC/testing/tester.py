@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import math
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from torch import Tensor
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.config import ModelConfig, Process, TestConfig
 from torchDVC.config.command_line import TestOptions
-from torchDVC.dataset.frame import Frame, VideoReader
+from torchDVC.dataset.frame import Frame, VideoInfo, VideoReader
 from torchDVC.dataset.testing import TestSequence, test_sequences
 from torchDVC.entropy.streams import EstimatingStream
 from torchDVC.models import checkpoints
@@ -27,29 +27,23 @@ from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import Model, content_hash
 from torchDVC.models.sequence import code_sequence, to_tensor
 from torchDVC.results import complexity
-from torchDVC.results.conditions import rate_point
-from torchDVC.results.rows import (
-    POINT,
-    FrameRow,
-    RDRow,
-    frame_means,
-    point_path,
-    read_frames,
-    read_rows,
-    write_rows,
-)
+from torchDVC.results.folder import ResultsFolder
+from torchDVC.results.rows import PLACE, POINT, FrameRow, RDRow, frame_means, point_path
 from torchDVC.results.run_folder import RunFolder
-from torchDVC.results.tables import text_table
 from torchDVC.runner import Runner, checkpoint_file
+from torchDVC.testing.forecast import Forecast
 from torchDVC.testing.measurement import Measurement, Stopwatch
 from torchDVC.testing.memory import Setting, peak_memory, shown
 from torchDVC.testing.pictures import chosen_frames, filmed_frames
 from torchDVC.testing.real_streams import RealCoder, RealStream
 from torchDVC.util.device import autocast
 from torchDVC.util.errors import ConfigError
+from torchDVC.util.files import atomic_folder
+from torchDVC.util.locks import locked
 from torchDVC.util.progress import Progress
 
 _log = logging.getLogger(__name__)
+
 
 class Tester(Runner):
     """Measures a codec on test sequences.
@@ -80,13 +74,12 @@ class Tester(Runner):
     def run(self) -> int:
         """Test every process on every sequence; returns the exit code."""
         sequences = test_sequences(self.options.test_datasets or self.config.data, self.options.test_seqs or None)
-        for sequence in sequences:
-            count = sequence.open(frames=self.config.frames).info.frames
-            for process in self.config.processes:
-                self._check_modes(process, self.structure.types(count), f" for the {count} frames of {sequence.name}")
+        self.results = ResultsFolder(self.folder)
+        clips = [self._checked(sequence) for sequence in sequences]
+        afterwards = ", and as long again to decode the streams" * self.options.write_stream
+        self.forecast = Forecast(clips * len(self.config.processes) * len(self.points), afterwards)
         configuration = {"options": self.options, "model": self.model, "test": self.config}
         self.run_folder = RunFolder(self.folder, sys.argv, configuration, self.options.seed, str(self.device))
-        self.results = Results(self.folder)
         for process in self.config.processes:
             self.costs = self.note_complexity(self.folder, process)
             self.content = content_hash(self.codec, process)
@@ -97,6 +90,18 @@ class Tester(Runner):
                 self._test(sequence, process, quality, lmda)
         self.fabric.print(self.results.summary())
         return 0
+
+    def _open(self, sequence: TestSequence) -> VideoReader:
+        return sequence.open(frames=self.options.frames or self.config.frames, matrix=self.config.matrix)
+
+    def _checked(self, sequence: TestSequence) -> VideoInfo:
+        """What is known of a sequence. Raises `LCPError` where it cannot be tested, or its rows would take others'."""
+        info = self._open(sequence).info
+        for process in self.config.processes:
+            why = f" for the {info.frames} frames of {sequence.name}"
+            self._check_modes(process, self.structure.types(info.frames), why)
+        self.results.check_source(sequence.dataset, sequence.name, sequence.source)
+        return info
 
     def _check_modes(self, process: Process, types: set[str], why: str) -> None:
         """Raises `ConfigError` where the process has no mode for one of the frame types."""
@@ -129,39 +134,60 @@ class Tester(Runner):
     # --- one sequence
 
     def _test(self, sequence: TestSequence, process: Process, quality: int, lmda: float | None) -> None:
-        reader = sequence.open(frames=self.config.frames, matrix=self.config.matrix)
-        count = reader.info.frames
-        identity: dict[str, Any] = {
-            "dataset": sequence.dataset, "sequence": sequence.name, "process": process.name,
-            "lmda": lmda, "quality": float(quality) if self.codec.levels > 1 else None,
-        }
-        pictures = self.config.images and not self.options.no_image
-        conditions = {**identity, **self._conditions(reader), "frames": count}
-        measured = (self.config.ms_ssim, pictures, self.options.memory)
-        what = (conditions, self.content, sequence.stamp, reader.info.height, reader.info.width, measured)
-        conditions["digest"] = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
-        if self.results.has(conditions):
-            _log.warning("%s: already tested, kept", sequence.name)
-            return
-        measurement = Measurement({"run_id": self.run_folder.run_id, **identity}, self.config.ms_ssim)
-        if pictures:
-            measurement.picture_folder = self.folder / "images" / point_path(**identity)
-            shutil.rmtree(measurement.picture_folder, ignore_errors=True)  # of the measurement that this one replaces
-            measurement.shown = chosen_frames(count or 1)
-            measurement.filmed = filmed_frames(reader.info.width * reader.info.height)
-        stream = self.coder.stream(point_path(**identity)) if self.options.write_stream else None
-        costs = self._code(sequence.name, reader, process, quality, measurement, stream)
-        costs |= self.peaks(reader.info.width, reader.info.height)
-        self.results.add(self._row(conditions, reader, measurement.rows, costs), measurement.rows)
+        """Measure a rate point, unless that was done; processes with the same one before them wait for each other."""
+        reader = self._open(sequence)
+        point = {"lmda": lmda, "quality": float(quality) if self.codec.levels > 1 else None}
+        conditions = self._conditions(sequence, reader, process) | point
+        conditions["digest"] = self._digest(sequence, reader, conditions)
+        place = point_path(**{name: conditions[name] for name in PLACE})
 
-    def _conditions(self, reader: VideoReader) -> dict[str, Any]:
+        def waiting(holder: str) -> None:
+            _log.warning("%s: waiting for %s, which tests it", sequence.name, holder)
+
+        with locked(self.folder / f".{_short_hash(place)}.lock", waiting):
+            if self.results.has(conditions):
+                self.forecast.skip(reader.info)
+                _log.warning("%s: already tested, kept", sequence.name)
+            else:
+                self._measure(reader, process, quality, conditions, place)
+
+    def _measure(
+        self, reader: VideoReader, process: Process, quality: int, conditions: dict[str, Any], place: Path
+    ) -> None:
+        info, identity = reader.info, {name: conditions[name] for name in POINT}
+        measurement = Measurement({"run_id": self.run_folder.run_id, **identity}, self.config.ms_ssim)
+        stream = self.coder.stream(place) if self.options.write_stream else None
+        with contextlib.ExitStack() as pictures:
+            if self._pictured:
+                measurement.picture_folder = pictures.enter_context(atomic_folder(self.folder / "images" / place))
+                measurement.shown = chosen_frames(info.frames or 1)
+                measurement.filmed = filmed_frames(info.width * info.height)
+            costs = self._code(conditions["sequence"], reader, process, quality, measurement, stream)
+        costs |= self.peaks(info.width, info.height)
+        self.results.add([(self._row(conditions, reader, measurement.rows, costs), measurement.rows)])
+
+    @property
+    def _pictured(self) -> bool:
+        """Whether pictures are written."""
+        return self.config.images and not self.options.no_image
+
+    def _conditions(self, sequence: TestSequence, reader: VideoReader, process: Process) -> dict[str, Any]:
+        """The columns of a row that are known beforehand, for any rate point."""
         options = self.options
         return {
+            "dataset": sequence.dataset, "sequence": sequence.name, "process": process.name,
             "intra_period": options.intra_period, "gop_size": options.gop_size, "matrix": reader.info.matrix,
+            "frames": reader.info.frames,
             "codec": options.experiment_name or Path(options.model_config).stem + "-ssim" * options.ssim,
-            "model": self.model.name, "checkpoint": self.checkpoint,
+            "model": self.model.name, "checkpoint": self.checkpoint, "source": sequence.source,
             "settings": f"precision {self.arithmetic}" + ", real stream" * options.write_stream,
-        }
+        }  # fmt: skip
+
+    def _digest(self, sequence: TestSequence, reader: VideoReader, conditions: dict[str, Any]) -> str:
+        """Of all that a row follows from, which is the same for a clip that has moved."""
+        conditions = {name: value for name, value in conditions.items() if name != "source"}
+        measured = (self.config.ms_ssim, self._pictured, self.options.memory)
+        return _short_hash((conditions, self.content, sequence.stamp, reader.info.height, reader.info.width, measured))
 
     def _code(
         self, name: str, reader: VideoReader, process: Process, quality: int, measurement: Measurement,
@@ -178,6 +204,7 @@ class Tester(Runner):
                 if stream is not None:
                     stream.remember(picture)
                 bar.update(rate=f"{row.bits / pixels:.4f} bpp", psnr=f"{row.psnr_rgb:.2f} dB")
+                bar.say(self.forecast.frame(reader.info))
             if stream is None:
                 return {"encode_fps": watch.rate}
             return {
@@ -232,35 +259,5 @@ class Tester(Runner):
         )
 
 
-class Results:
-    """``rd.csv`` and ``frames.csv`` of a folder: a new measurement of a rate point takes the place of the old one."""
-
-    def __init__(self, folder: Path) -> None:
-        self.rd, self.frames = folder / "rd.csv", folder / "frames.csv"
-        self.rows = read_rows(self.rd) if self.rd.exists() else []
-        self.frame_rows = read_frames(self.frames) if self.frames.exists() else []
-
-    def has(self, conditions: dict[str, Any]) -> bool:
-        """A row of this rate point follows from just the same."""
-        return any(all(getattr(row, name) == conditions[name] for name in (*POINT, "digest")) for row in self.rows)
-
-    def add(self, row: RDRow, frames: Sequence[FrameRow]) -> None:
-        """Put a rate point in its place, and write both files."""
-        self.rows = [r for r in self.rows if not _same_point(r, row)] + [row]
-        self.frame_rows = [f for f in self.frame_rows if not _same_point(f, row)] + list(frames)
-        write_rows(self.frames, self.frame_rows)
-        write_rows(self.rd, self.rows)
-
-    def summary(self) -> str:
-        """A line a rate point."""
-        header = ["data set", "sequence", "process", "rate point", "bpp", "PSNR-RGB", "PSNR-YUV", "MS-SSIM"]
-        lines = [
-            [r.dataset, r.sequence, r.process, rate_point(r), f"{r.rate:.4f}", f"{r.psnr_rgb:.2f}", f"{r.psnr_yuv:.2f}",
-             "" if r.ms_ssim_rgb is None else f"{r.ms_ssim_rgb:.4f}"]
-            for r in self.rows
-        ]  # fmt: skip
-        return text_table(header, lines) + f"written to {self.rd}"
-
-
-def _same_point(a: RDRow | FrameRow, b: RDRow) -> bool:
-    return all(getattr(a, name) == getattr(b, name) for name in POINT)
+def _short_hash(what: object) -> str:
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:16]

@@ -1,12 +1,20 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and what remains of those that never did."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import re
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+from torchDVC.util.locks import locked
+
+_PARTIAL = re.compile(r"\.(?P<name>.*)\.(?P<token>[0-9a-f]{8})\.(lock|partial(?P<suffix>\.[^.]*)?)", re.DOTALL)
+"""``.rd.5f3a09c2.partial.csv`` becomes ``rd.csv``; its process holds the lock ``.rd.5f3a09c2.lock`` until then."""
 
 
 @contextlib.contextmanager
@@ -14,7 +22,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` to write to; on success it replaces ``path``, else it is removed.
 
     The finished file is flushed to the disk before it takes its name, so that a machine that loses power keeps either
-    the old file or the new one. Errors of the operating system name ``path``, not the temporary file.
+    the old file or the new one. Errors of the operating system name ``path``, not the temporary file. What processes
+    that were killed left of files of that name is removed first.
 
     Raises:
         OSError: at once, where ``path`` is something that a file must not replace (`in_the_way`).
@@ -22,28 +31,71 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     if what := in_the_way(path):
         raise OSError(errno.EEXIST, f"is {what}; expected the name of a file", str(path))
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    with errors_named(path, temporary):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+    with _partial(path, path.stem, path.suffix) as temporary:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
 
 
 @contextlib.contextmanager
-def errors_named(path: Path, temporary: Path) -> Iterator[None]:
-    """Let errors of the operating system that name no file, or ``temporary`` or what is in it, name ``path``."""
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``path`` that replaces it on success, as a whole, and is removed otherwise."""
+    with _partial(path, path.name, "") as temporary:
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _partial(path: Path, name: str, suffix: str) -> Iterator[Path]:
+    """A name for what is to become ``path``, under a lock that tells other processes that it is being written."""
+    own = f".{name}.{secrets.token_hex(4)}"
+    temporary = path.with_name(f"{own}.partial{suffix}")
+    with _errors_named(path, path.with_name(own)), locked(path.with_name(f"{own}.lock")):
+        try:
+            remove_leftovers(path.parent, name)
+            yield temporary
+        finally:
+            _remove(temporary)
+
+
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove what dead processes left half-written in a folder, of the ``name`` or of any; nothing below the folder.
+
+    The processes may have been anywhere: what is alive holds its lock, and on a disk without locks all is left alone.
+    """
+    names = os.listdir(folder) if folder.is_dir() else ()
+    for found in filter(None, map(_PARTIAL.fullmatch, names)):
+        if name in (None, found["name"]):
+            lock = folder / f".{found['name']}.{found['token']}.lock"
+            with contextlib.suppress(OSError), locked(lock, _in_use) as real:
+                if real:
+                    _remove(folder / found[0])
+
+
+def _in_use(holder: str) -> None:
+    raise OSError(errno.EBUSY, holder)
+
+
+@contextlib.contextmanager
+def _errors_named(path: Path, own: Path) -> Iterator[None]:
+    """Let errors of the operating system name ``path`` where they name no file, or one that is called like ``own``."""
     try:
         yield
     except OSError as error:
-        if error.filename is None or str(error.filename).startswith(str(temporary)):
+        if error.filename is None or str(error.filename).startswith(str(own)):
             error.filename = str(path)
         raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def in_the_way(path: Path) -> str:

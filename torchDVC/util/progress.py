@@ -35,6 +35,11 @@ class Progress:
         """Count ``steps`` more; ``values`` replace those shown."""
         self._display.update(steps, values)
 
+    def say(self, line: str) -> None:
+        """Show a line above the bar; nothing where it is empty."""
+        if line:
+            self._display.say(line)
+
     def __enter__(self) -> Progress:
         return self
 
@@ -53,6 +58,9 @@ class _Bar:
         if values:
             self._bar.set_postfix(values, refresh=False)
         self._bar.update(steps)
+
+    def say(self, line: str) -> None:
+        self._bar.write(line, file=self._bar.fp)
 
     def close(self) -> None:
         self._bar.close()
@@ -74,6 +82,9 @@ class _Lines:
         if time.monotonic() - self._last >= LINE_EVERY:
             self._write()
 
+    def say(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
     def close(self) -> None:
         if self._done != self._shown:
             self._write()
@@ -91,12 +102,12 @@ class _Lines:
         taken = self._last - self._start
         counted = self._done - self._first
         if self._total is None or not counted or self._done >= self._total:
-            return f"{_clock(taken)} taken"
-        return f"{_clock(taken / counted * (self._total - self._done))} left"
+            return f"{clock(taken)} taken"
+        return f"{clock(taken / counted * (self._total - self._done))} left"
 
 
-def _clock(seconds: float) -> str:
-    """``1:02:03`` or ``2:03``."""
+def clock(seconds: float) -> str:
+    """Seconds as ``1:02:03`` or ``2:03``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
