@@ -223,6 +223,8 @@ def _make(config: ModelConfig, weights: Mapping[str, Tensor]) -> Codec:
 
     What cannot be made so, since it looks at values, says what is wrong with it when it is made with memory.
     """
+    for spec in config.modules:
+        load_class(spec.type)  # with what its file makes when it is imported in memory
     with suppress(ConfigError), torch.device("meta"), _Allowance(weights, str(config.path)):
         Codec(config)
     return Codec(config)
