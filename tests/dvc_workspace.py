@@ -21,6 +21,7 @@ model_params:
 """
 LEVEL = 6
 TRAINING = ("--train_conf", "./train_cfg/train.json", "--no_sanity", "--per_val", "100")
+UNTRAINED = ("--intra_weights", "none", "--ME_weights", "none")
 INTRA = "model_architecture: ScaleHyperpriorIntra\nmodel_params: {width: 6, latent: 8}\n"
 PHASE: dict[str, Any] = {
     "batch_size": 1,
@@ -66,8 +67,15 @@ class DVCFolder:
         return [
             "--MENet", estimator, "--motion_coder_conf", "./config/DVC_motion.yml",
             "--residual_coder_conf", "./config/DVC_inter.yml", "--intra_coder_conf", "config/intra.yml",
-            "--quality_level", str(LEVEL), "-n", "0", *flags,
+            "--quality_level", str(LEVEL), "-n", "0", *UNTRAINED, *flags,
         ]  # fmt: skip
+
+    def bare(self, *flags: str, estimator: str = "SPy") -> int:
+        """Run the command line without saying that modules may start untrained."""
+        from torchDVC.dvc_front.main import main
+
+        described = self.flags(estimator=estimator)[: -len(UNTRAINED)]
+        return main([*described, *self.quick, *flags])
 
     @property
     def quick(self) -> tuple[str, ...]:

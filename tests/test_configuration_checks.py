@@ -65,7 +65,7 @@ def test_what_no_module_of_the_model_writes_is_said(workspace: Workspace) -> Non
     ("lines", "expected"),
     [
         (["pmode = em", "train = ec"], "3: train has 'c', which runs in no mode of the stage; expected some of 'em'"),
-        (["pmode = em", "RNN = 1"], "2: pmode 'em': RNN = 1 refers to 'recon', which no module of it writes; "),
+        (["pmode = em", "RNN = 1", "frames = 3"], "2: pmode 'em': RNN = 1 refers to 'recon', which no module of it"),
         (["epochs = 1"], "1: [process: a] runs nothing; expected imode, pmode or bmode"),
         (
             ["pmode = e", "loss.R = motion_rate"],

@@ -18,12 +18,14 @@ import torch
 from safetensors.torch import save_file
 
 from tests.dvc_workspace import FULL_GOP, PHASE, TRAINING, DVCFolder, make_dvc_folder
+from tests.test_published_weights import SPYNETS, spynet_tensors
 from torchDVC.config import Stage, load_run
 from torchDVC.config.command_line import parse_tester, parse_trainer
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.testing import SEQUENCES
 from torchDVC.dataset.video import Frame, VideoInfo, open_writer
 from torchDVC.dvc_front import intra_weights
+from torchDVC.dvc_front import main as main_module
 from torchDVC.dvc_front.options import LAMBDAS
 from torchDVC.dvc_front.translation import Translation, train_options, translate
 from torchDVC.models import checkpoints
@@ -65,17 +67,17 @@ def test_the_train_command(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = train_options(options, 1, "cpu", None)
     assert engine.lmda == pytest.approx(255**2 * 0.0483) and engine.folder == Path("log/DVC_q6")
     assert [(spec.code, spec.type.name) for spec in translation.model.modules] == [
-        ("i", "ScaleHyperpriorIntra"), ("e", "SPyNet"), ("m", "FlowHyperprior"), ("c", "Refinement"),
+        ("i", "ScaleHyperpriorIntra"), ("e", "SPyNet"), ("m", "FlowFactorized"), ("c", "Refinement"),
         ("r", "ResidualHyperprior"),
     ]  # fmt: skip
-    assert translation.model.by_code("m").args == {"width": 128, "latent": 128, "hyper_width": 128, "kernel_size": 3}
-    two, gop, with_me = stages(translation)
-    assert [stage.epochs for stage in (two, gop, with_me)] == [15, 3, 4]
-    assert (two.train, two.frames, two.rnn, two.reverse_rate) == ("imcr", 2, 1, 0.5)
-    assert two.loss_d == ((1.0, "distortion"), (0.5, "mc_distortion"))
-    assert (gop.train, gop.frames, gop.rnn, gop.reverse_rate) == ("imcr", 7, 2, 0.0)
-    assert with_me.train == "iemcr"
-    assert with_me.lr["motion_estimator"] == pytest.approx(0.1 * with_me.lr["motion_codec"])
+    assert translation.model.by_code("m").args == {"width": 128, "latent": 128, "kernel_size": 3}
+    assert [stage.epochs for stage in stages(translation)] == [10, 2, 10, 5, 3, 3, 5]
+    motion, compensation, residual, two, *_, gop, with_me = stages(translation)
+    assert [stage.train for stage in (motion, compensation, residual, two)] == ["mc", "c", "r", "mcr"]
+    assert (motion.imode, motion.pmode, motion.rnn, motion.loss_d) == ("i", "emc", 1, ((1.0, "warped_distortion"),))
+    assert (two.frames, two.rnn, two.reverse_rate) == (2, 1, 0.5)
+    assert (gop.train, gop.frames, gop.rnn, gop.reverse_rate) == ("mcr", 6, 1, 0.0)
+    assert with_me.train == "emcr" and with_me.lr["motion_estimator"] == pytest.approx(1e-5)
 
 
 def test_the_test_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +86,27 @@ def test_the_test_command(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (options.gop, options.restore_exp_key, options.restore_exp_epoch) == (12, "xxx", 22)
     assert translation.train is None
     assert [(process.imode, process.pmode) for process in translation.test.processes] == [("i", "emcr")]
+
+
+def test_the_flags_that_may_be_left_out_are_as_there(dvc: DVCFolder) -> None:
+    coders = ["--motion_coder_conf", "./config/DVC_motion.yml", "--residual_coder_conf", "./config/DVC_inter.yml"]
+    options, translation = translate([*coders, "--test"])
+    assert (options.quality_level, options.num_workers, options.gop, options.codec) == (6, 4, 12, "DVC")
+    assert translation.model.by_code("e").type.name == "SPyNet"
+    assert translate([*coders, "--test", "-q", "3"])[0].quality_level == 3
+    assert not train_options(options, 1, "cpu", None).no_comet
+    assert train_options(translate([*coders, "--test", "--debug"])[0], 1, "cpu", None).no_comet
+
+
+def test_stages_may_be_called_as_its_functions_are_and_have_no_mode(dvc: DVCFolder) -> None:
+    phase = {key: value for key, value in PHASE.items() if key != "mode"}
+    two, gop = ({**phase, "strategy": {"stage": f"train_{name}", "random": 0, "max_num_Pframe": 2}}
+                for name in ("2frames", "fullgop"))  # fmt: skip
+    dvc.phases({"two": 1, "gop": 2}, two=two, gop=gop)
+    found = stages(translate(dvc.flags(*TRAINING))[1])
+    assert [(stage.imode, stage.pmode, stage.frames, stage.reverse_rate) for stage in found] == [
+        ("i", "emcr", 2, 0.0), ("i", "emcr", 3, 0.0)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["train", "tune", "scratch"])
@@ -247,8 +270,8 @@ def test_frozen_modules_stay_to_the_bit(dvc: DVCFolder, monkeypatch: pytest.Monk
     """Parameters, quantiles, batch statistics and optimizer state; a module thawed later starts its state anew."""
     dvc.write("plugins/estimator.py", NORMALISED)
     monkeypatch.setenv("TORCHDVC_PLUGINS", str(dvc.path / "plugins"))
-    dvc.phases({"a": 1, "b": 2, "c": 3}, a={**PHASE, "frozen_modules": ["I", "ME"]},
-               b={**PHASE, "frozen_modules": ["Motion", "Residual"]}, c={**PHASE, "frozen_modules": ["I"]})  # fmt: skip
+    dvc.phases({"a": 1, "b": 2, "c": 3}, a=PHASE, c={**PHASE, "frozen_modules": []},
+               b={**PHASE, "frozen_modules": ["Motion", "Residual"], "train_intra": True})  # fmt: skip
     assert dvc.train("--experiment_name", "run", estimator="NormalisedEstimator") == 0
     first, second, third = (dvc.checkpoint("run", f"epoch_{n:04}") for n in (1, 2, 3))
     assert moved(first, second) == {"intra_codec", "motion_estimator", "motion_compensator"}
@@ -310,6 +333,66 @@ def test_pwcnet_is_trained_in_a_codec(dvc: DVCFolder) -> None:
     assert "motion_estimator" in moved(dvc.checkpoint("run", "epoch_0001"), dvc.checkpoint("run"))
 
 
+# --- modules without weights
+
+
+def test_modules_without_weights_are_trained_first(dvc: DVCFolder, caplog: pytest.LogCaptureFixture) -> None:
+    """Each in a phase of its own; epochs keep the numbers that the json gives them."""
+    dvc.phases({"two": 1, "more": 2}, two={**PHASE, "steps": 1}, more={**PHASE, "steps": 1})
+    unweighted = [flag for flag in TRAINING if flag != "--no_sanity"]
+    assert dvc.bare("--experiment_name", "run", *unweighted, "--no_sanity", "--end_epoch", "1") == 0
+    assert [line.partition(":")[0] for line in caplog.messages if "trained by itself first" in line] == [
+        "intra_codec has no weights", "motion_estimator has no weights"
+    ]  # fmt: skip
+    intra, both, first = (dvc.checkpoint("run", f"epoch_{epoch:04}") for epoch in (20, 23, 24))
+    assert moved(intra, both) == {"motion_estimator"}
+    assert moved(both, first) == {"motion_codec", "motion_compensator", "residual_codec"}
+    assert dvc.bare("--experiment_name", "run", *TRAINING, "--restore", "resume") == 0
+    assert moved(first, dvc.checkpoint("run", "epoch_0025")) == moved(both, first)
+    for epoch, code in (("1", 0), ("2", 0), ("3", 2), ("23", 2)):
+        restored = ("--restore", "load", "--restore_exp_key", "run", "--restore_exp_epoch", epoch)
+        assert dvc.bare("--test", "--no-write_stream", *restored) == code
+
+
+def test_an_estimator_that_learns_from_the_first_phase_on_needs_no_weights(dvc: DVCFolder) -> None:
+    dvc.phases({"two": 1}, two={**PHASE, "frozen_modules": [], "train_intra": True})
+    _, translation = translate(dvc.flags(*TRAINING))
+    assert main_module.weighted(translate(dvc.flags(*TRAINING))[0], translation).train == translation.train
+
+
+def test_an_estimator_that_cannot_be_trained_by_itself_needs_weights(
+    dvc: DVCFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dvc.write("plugins/estimator.py", NORMALISED)
+    monkeypatch.setenv("TORCHDVC_PLUGINS", str(dvc.path / "plugins"))
+    assert dvc.bare(*TRAINING, "--intra_weights", "none", estimator="NormalisedEstimator") == 2
+    said = "--MENet: NormalisedEstimator has no weights and cannot be trained by itself; expected --ME_weights (loss.D"
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_published_weights_of_the_estimator(dvc: DVCFolder) -> None:
+    """The estimator of a codec that a phase freezes keeps the weights of the file, those of its finest levels."""
+    tensors = spynet_tensors(6, SPYNETS["moduleBasic"])
+    torch.save(tensors, dvc.path / "spynet.pytorch")
+    dvc.phases({"two": 1}, two={**PHASE, "steps": 1})
+    assert dvc.train("--experiment_name", "run", "--ME_weights", "spynet.pytorch") == 0
+    trained = dvc.checkpoint("run")["model"]
+    assert torch.equal(trained["motion_estimator.networks.0.0.weight"], tensors["moduleBasic.1.moduleBasic.0.weight"])
+    assert torch.equal(trained["motion_estimator.networks.4.8.bias"], tensors["moduleBasic.5.moduleBasic.8.bias"])
+
+
+def test_weights_of_every_module(dvc: DVCFolder) -> None:
+    """A run's checkpoint gives each module its own."""
+    dvc.phases({"two": 1}, two={**PHASE, "steps": 1})
+    assert dvc.train("--experiment_name", "run", "--seed", "1") == 0
+    last = "log/run_q6/checkpoints/last.safetensors"
+    names = ("intra", "ME", "Motion", "MC", "Residual")
+    flags = [word for name in names for word in (f"--{name}_weights", last)]
+    dvc.phases({"two": 1}, two={**PHASE, "steps": 1, "lr": 0, "aux_lr": 0})
+    assert dvc.train("--experiment_name", "again", *flags, "--seed", "2") == 0
+    assert moved(dvc.checkpoint("run"), dvc.checkpoint("again")) == set()
+
+
 # --- intra weights
 
 
@@ -336,7 +419,7 @@ def test_intra_weights_are_started_from(dvc: DVCFolder) -> None:
     torch.manual_seed(5)
     weights = ScaleHyperpriorIntra(6, 8).state_dict()
     save_file(weights, dvc.path / "intra.safetensors")
-    dvc.phases({"two": 1}, two={**PHASE, "frozen_modules": ["I"], "steps": 1})
+    dvc.phases({"two": 1}, two={**PHASE, "steps": 1})
     assert dvc.train("--experiment_name", "run", "--intra_weights", "intra.safetensors") == 0
     trained = dvc.checkpoint("run")["model"]
     assert all(torch.equal(trained[f"intra_codec.{name}"], x) for name, x in weights.items())
@@ -407,11 +490,15 @@ def test_a_checkpoint_of_another_level_is_said(dvc: DVCFolder, caplog: pytest.Lo
 
 @pytest.mark.slow
 def test_the_commands_verbatim(dvc: DVCFolder) -> None:
-    """Only the yml and json files are small, and data and intra weights are put where the environment says."""
+    """Only the yml and json files are small, and data and intra weights are put where the environment says.
+
+    The motion estimator, of which there are no weights, is trained first.
+    """
     dvc.phases({"two": 1}, two={**PHASE, "steps": 1})
     (dvc.path / "DVC.py").symlink_to(CHECKOUT / "DVC" / "DVC.py")
-    for name in SEQUENCES["UVG"]:
-        with open_writer(dvc.path / f"data/UVG/{name}.y4m", VideoInfo(64, 64)) as writer:
+    clips = [f"{name}/{sequence}" for name in ("UVG", "HEVC-B") for sequence in SEQUENCES[name]]
+    for clip in clips:
+        with open_writer(dvc.path / f"data/{clip}.y4m", VideoInfo(64, 64)) as writer:
             for rgb in procedural_clip(0, 2, (64, 64)):
                 writer.write(Frame(rgb=rgb))
     save_file(ScaleHyperpriorIntra(192, 320).state_dict(), dvc.path / "weights.safetensors")
@@ -427,7 +514,11 @@ def test_the_commands_verbatim(dvc: DVCFolder) -> None:
         assert finished.returncode == 0, finished.stderr
         assert finished.stderr.count("--gpus 1: no GPU here, running on the CPU") == 1
     rows = read_rows(dvc.path / "log" / "results" / "DVC" / "rd.csv")
-    assert [row.sequence for row in rows] == list(SEQUENCES["UVG"])
-    state = dvc.checkpoint("DVC", "epoch_0001")
+    assert [f"{row.dataset}/{row.sequence}" for row in rows] == clips
+    assert all(row.memory_decode for row in rows)
+    state = dvc.checkpoint("DVC", "epoch_0004")
+    assert moved(dvc.checkpoint("DVC", "epoch_0003"), state) == {
+        "motion_codec", "motion_compensator", "residual_codec"
+    }  # fmt: skip
     assert state["conditions"]["--lmda"] == str(255**2 * 0.0483)
     assert checkpoints.newest(dvc.path / "log" / "DVC_q6" / "checkpoints").is_file()

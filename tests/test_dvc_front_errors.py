@@ -32,7 +32,7 @@ def problems(flags: list[str]) -> list[str]:
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"strategy": {"stage": "fullgob"}}, "stage = fullgob; expected 2frames or fullgop; did you mean 'fullgop'?"),
+        ({"strategy": {"stage": "fullgob"}}, "stage = fullgob; expected 2frames, fullgop, train_2frames or tr"),
         ({"strategy": {"stage": "2frames", "randon": True}}, "unknown key 'randon' in strategy; did you mean 'rando"),
         ({"strategy": {"stage": "fullgop", "max_num_Pframe": 0}}, "max_num_Pframe = 0; expected a whole number of at"),
         ({"mode": "residuals"}, "mode = residuals; expected motion or residual; did you mean 'residual'?"),

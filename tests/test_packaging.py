@@ -57,13 +57,16 @@ def test_nothing_is_required_in_vain() -> None:
     assert names(requirements("requirements.txt")) <= used | pictures_only
 
 
-def test_the_conda_environment_equals_the_pip_lists() -> None:
-    text = (ROOT / "Requirements" / "learned_codec_protocol.yml").read_text()
-    environment = yaml.safe_load(text)
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("Requirements/learned_codec_protocol.yml", "Learned_Codec_Protocol"), ("DVC/environment.yml", "DVC")],
+)
+def test_the_conda_environments_equal_the_pip_lists(file: str, name: str) -> None:
+    environment = yaml.safe_load((ROOT / file).read_text())
     *conda, pip = environment["dependencies"]
     assert pip == {"pip": [line for name in LISTS for line in requirements(name)]}
     assert conda == ["python=3.11", "pip"]
-    assert environment["name"] == "Learned_Codec_Protocol"
+    assert environment["name"] == name
 
 
 def test_the_package_imports_without_compressai() -> None:

@@ -24,7 +24,7 @@ def check_stage(stage: Stage, model: ModelConfig, given: Container[str]) -> Iter
         yield from problems
         return
     if stage.rnn:
-        yield from _check_reconstruction(stage, model, f"RNN = {stage.rnn} refers to")
+        yield from _check_reconstruction(stage, model, f"RNN = {stage.rnn} refers to", _referred_to(stage))
     for code in dict.fromkeys(stage.train):
         if code not in stage.codes:
             yield "train", f"train has '{code}', which runs in no mode of the stage; expected some of '{stage.codes}'"
@@ -46,10 +46,20 @@ def _check_modes(modes: Modes, model: ModelConfig) -> Iterator[Problem]:
         yield "imode", f"[process: {modes.name}] runs nothing; expected imode, pmode or bmode"
 
 
-def _check_reconstruction(modes: Modes, model: ModelConfig, why: str) -> Iterator[Problem]:
-    for mode in MODES:
+def _referred_to(stage: Stage) -> set[str]:
+    """The types of the frames that others of a clip refer to."""
+    if stage.pairs in STEPS:
+        return {"I"} if stage.frames <= 2 * STEPS[stage.pairs][0] else {"I", "P"}
+    types = {0: "I"} | {frame.index: frame.type for frame in parse_pairs(stage.pairs)}
+    return {types.get(index, "I") for frame in parse_pairs(stage.pairs) for index in frame.references}
+
+
+def _check_reconstruction(
+    modes: Modes, model: ModelConfig, why: str, types: Container[str] = "IPB"
+) -> Iterator[Problem]:
+    for mode, frame_type in MODES.items():
         codes = getattr(modes, mode)
-        if codes and RECONSTRUCTION not in kinds(codes, model):
+        if codes and frame_type in types and RECONSTRUCTION not in kinds(codes, model):
             writers = [str(module) for module in model.modules if RECONSTRUCTION in module.type.writes]
             would = f"; {' or '.join(writers)} would" if writers else ""
             yield mode, f"{mode} '{codes}': {why} '{RECONSTRUCTION}', which no module of it writes{would}"

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 VIMEO_LIST = "sep_trainlist.txt"
 VIMEO_FOLDERS = ("vimeo_septuplet", "vimeo90k")
+VIMEO_PICTURES = "img"
+"""In place of ``sequences`` and the list: a folder with one of pictures for each septuplet, two levels down."""
 NAMES = ("default", "procedural", "vimeo90k")
 
 PROCEDURAL_CLIPS = 128
@@ -104,7 +106,7 @@ def clip_sources(data: str, *, frames: int, patch_size: int) -> list[ClipSource]
             "vimeo90k: not found; set DATASET to the folder that holds vimeo_septuplet/ (with sequences/ and "
             f"{VIMEO_LIST}), or train on 'procedural'"
         )
-    if (folder / VIMEO_LIST).is_file():
+    if _is_vimeo(folder):
         return _vimeo_clips(folder)
     return [FileClip(path.resolve()) for path in clips_in(folder)]
 
@@ -148,12 +150,19 @@ def cut_list(clips: list[T], cut: str | None) -> list[T]:
 def _vimeo_folder() -> Path | None:
     root = data_root()
     folders = [root / name for name in (*VIMEO_FOLDERS, ".")] if root else []
-    return next((folder for folder in folders if (folder / VIMEO_LIST).is_file()), None)
+    return next(filter(_is_vimeo, folders), None)
+
+
+def _is_vimeo(folder: Path) -> bool:
+    pictures = folder / VIMEO_PICTURES
+    return (folder / VIMEO_LIST).is_file() or (folder.name in VIMEO_FOLDERS and any(pictures.glob("*/*/")))
 
 
 def _vimeo_clips(folder: Path) -> list[ClipSource]:
-    """The septuplets that Vimeo-90k's training list names, in its order."""
+    """The septuplets that Vimeo-90k's training list names, in its order; without it, all below `VIMEO_PICTURES`."""
     listing = folder / VIMEO_LIST
+    if not listing.is_file():
+        return [FileClip(path.resolve(), SEPTUPLET) for path in sorted((folder / VIMEO_PICTURES).glob("*/*/"))]
     try:
         names = listing.read_text(encoding="utf-8").split()
     except UnicodeDecodeError as error:

@@ -24,10 +24,14 @@ SEQUENCES: dict[str, tuple[str, ...]] = {
     "MCL-JCV": tuple(f"videoSRC{number:02d}" for number in range(1, 31)),
 }
 ALSO_CALLED = {"ReadySteadyGo": ("ReadySteadyGo", "ReadySetGo")}
+WHOLE_FOLDERS = ("CLIC2022",)
+"""Data sets whose sequences are whatever stands in their folder."""
+RAW_VIDEO = Path("TestVideo", "raw_video_1080")
+"""Below $DATASET: where some have folders of pictures, of all sequences or in a folder for each data set."""
 PROCEDURAL_SIZE = (416, 240)
 PROCEDURAL_FRAMES = 96
 PROCEDURAL_SEQUENCES = tuple(f"clip{number}" for number in range(4))
-NAMES = (*SEQUENCES, "procedural")
+NAMES = (*SEQUENCES, *WHOLE_FOLDERS, "procedural")
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,9 @@ def _data_set(name: str, seqs: Sequence[str] | None) -> list[TestSequence]:
         sequences = [_procedural(index, sequence) for index, sequence in enumerate(PROCEDURAL_SEQUENCES)]
     elif name in SEQUENCES:
         return _known(name, [s for s in SEQUENCES[name] if seqs is None or _asked(s, seqs)])
+    elif name in WHOLE_FOLDERS:
+        folder = _known_folder(name)
+        sequences = [_clip(name, _relative(clip, folder), clip) for clip in clips_in(folder)]
     else:
         path = find_data(name, NAMES)
         folder = path.parent if path.is_file() or clips_in(path) == [path] else path
@@ -144,9 +151,12 @@ def _known_folder(name: str) -> Path:
         if name.startswith("HEVC")
         else {_plain(name)}
     )
-    for folder in sorted((*root.glob("*/"), *root.glob("*/*/"))):
-        if _plain("".join(folder.relative_to(root).parts)) in accepted:
+    raw = root / RAW_VIDEO
+    for parent, folder in ((p, f) for p in (root, raw) for f in sorted((*p.glob("*/"), *p.glob("*/*/")))):
+        if _plain("".join(folder.relative_to(parent).parts)) in accepted:
             return folder
+    if raw.is_dir() and name in SEQUENCES:
+        return raw
     raise DataError(f"{name}: no such folder in $DATASET ({root}); put its sequences in {root / name}")
 
 

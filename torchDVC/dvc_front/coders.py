@@ -36,7 +36,11 @@ ROLES = {
 }
 """By the names that ``frozen_modules`` uses, in the order in which they run."""
 
-ESTIMATORS = {"SPy": "SPyNet", "PWC": "PWCNet"}
+ESTIMATORS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "SPy": ("SPyNet", {"levels": 5, "finest": 0, "imagenet": True}),
+    "PWC": ("PWCNet", {}),
+}
+"""Module type and arguments of the estimators whose published weights are used."""
 COMPENSATOR = "Refinement"
 
 
@@ -75,11 +79,12 @@ ZOO_ARGUMENTS = ({"width": 128, "latent": 192}, {"width": 192, "latent": 320})
 
 def estimator(name: str, types: Types, report: Report) -> ModuleSpec | None:
     """The motion estimator that ``--MENet`` names: `ESTIMATORS`, or a module type that runs in the encoder only."""
-    known = {**{t: t for t in types if types[t].encoder_only}, **ESTIMATORS}
+    known = {**{t: (t, {}) for t in types if types[t].encoder_only}, **ESTIMATORS}
     if name not in known:
         report.add(Where(Path("--MENet")), f"'{name}'{nearest(name, known)}")
         return None
-    return _spec("ME", types[known[name]], {}, "--MENet")
+    type_name, arguments = known[name]
+    return _spec("ME", types[type_name], arguments, "--MENet")
 
 
 def compensator(types: Types) -> ModuleSpec:

@@ -37,8 +37,8 @@ def intra_weights(given: Path | str | None, quality: int, *, of_zoo: bool) -> Pa
     except Exception as error:  # whatever a download fails with, the weights can come from elsewhere
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         _log.warning(
-            "compressai's bmshj2018-hyperprior of quality %d could not be downloaded (%s): the intra codec starts "
-            "untrained; --intra_weights may name a file of them, or let a phase train I", quality, reason,
+            "compressai's bmshj2018-hyperprior of quality %d could not be downloaded (%s); --intra_weights may name a "
+            "file of them", quality, reason,
         )  # fmt: skip
         return None
     return path

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from torchDVC.config import ModelConfig, TrainConfig
 from torchDVC.config.command_line import RunOptions, TestOptions, TrainOptions
+from torchDVC.dvc_front import pretraining
 from torchDVC.dvc_front.coders import ROLES
-from torchDVC.dvc_front.options import DVCOptions
-from torchDVC.dvc_front.restore import CHECKPOINTS, LAST, checkpoint, experiment_key, find_run
+from torchDVC.dvc_front.options import NO_WEIGHTS, DVCOptions
+from torchDVC.dvc_front.restore import CHECKPOINTS, LAST, checkpoint, experiment_key, find_run, stages
 from torchDVC.dvc_front.translation import Translation, test_options, train_options, translate, with_weights
 from torchDVC.util.errors import run_command
 
@@ -27,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("DATAROOT"):
             os.environ["DATASET"] = os.environ["DATAROOT"]
         options, translation = translate(sys.argv[1:] if arguments is None else arguments)
-        engine = _tester_options(options) if options.test else _trainer_options(options)
-        translation = _weighted(options, translation)
+        translation = weighted(options, translation)
+        engine = _tester_options(options) if options.test else _trainer_options(options, translation)
         if options.show:
             from torchDVC.dvc_front.show import shown
 
@@ -41,10 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(run)
 
 
-def _trainer_options(options: DVCOptions) -> TrainOptions:
+def _trainer_options(options: DVCOptions, translation: Translation) -> TrainOptions:
     """The options of the engine's trainer; a run that is resumed goes on in its folder, under its experiment key."""
+    assert translation.train is not None
     run, checkpoint = _restored(options)
     engine = train_options(options, *_devices(options), checkpoint)
+    if engine.end_epoch is not None:
+        engine = replace(engine, end_epoch=engine.end_epoch + pretraining.epochs_before(translation.train))
     if run is None or options.restore != "resume":
         return engine
     key = options.experiment_key or experiment_key(run)
@@ -69,9 +74,7 @@ def run_training(options: DVCOptions, engine: TrainOptions, translation: Transla
     from torchDVC.training.trainer import Trainer
 
     assert translation.train is not None
-    estimator = translation.model.by_name(ROLES["ME"].name)
-    if engine.checkpoint is None and not estimator.weights and estimator.code not in translation.train.stages[0].train:
-        _log.warning("%s starts untrained and frozen: give --ME_weights, or train ME first", options.MENet)
+    pretraining.announce(translation.train)
     engine = replace(engine, experiment_key=engine.experiment_key or secrets.token_hex(16))
     with only_trainer(engine.folder):
         trainer = Trainer(engine, translation.model, translation.train)
@@ -99,15 +102,36 @@ def _restored(options: DVCOptions) -> tuple[Path | None, Path | None]:
     return run, checkpoint(run, options.restore_exp_epoch)
 
 
-def _weighted(options: DVCOptions, translation: Translation) -> Translation:
+def weighted(options: DVCOptions, translation: Translation) -> Translation:
     """The translation with the weights that modules start from, unless a checkpoint gives all of them."""
     from torchDVC.dvc_front.intra_weights import intra_weights
 
-    if options.restore != "none":
-        return translation
-    intra = intra_weights(options.intra_weights, options.quality_level, of_zoo=options.intra_coder_conf is None)
-    model = with_weights(translation.model, intra_codec=intra, motion_estimator=options.ME_weights)
-    return Translation(model, translation.train, translation.test)
+    model, train = translation.model, translation.train
+    if options.restore == "none":
+        intra = intra_weights(options.intra_weights, options.quality_level, of_zoo=options.intra_coder_conf is None)
+        model = with_weights(
+            model, intra_codec=intra, motion_estimator=_file(options.ME_weights), motion_codec=options.Motion_weights,
+            motion_compensator=options.MC_weights, residual_codec=options.Residual_weights,
+        )  # fmt: skip
+    if train is not None:
+        train = pretraining.pretrained(train, model, _pretrained_roles(options, model, train))
+    return Translation(model, train, translation.test)
+
+
+def _pretrained_roles(options: DVCOptions, model: ModelConfig, train: TrainConfig) -> list[str]:
+    """What is to be trained before the phases of the json: in a resumed run, what was."""
+    if options.restore == "resume":
+        run, _ = _restored(options)
+        return [role for role in pretraining.PRETRAININGS if run and pretraining.NAME + ROLES[role].name in stages(run)]
+    if options.restore == "load":
+        return []
+    given = {"intra_codec": options.intra_weights, "motion_estimator": options.ME_weights}
+    return pretraining.untrained(model, train, [name for name, weights in given.items() if weights == NO_WEIGHTS])
+
+
+def _file(weights: Path | str | None) -> Path | None:
+    """The file of a flag that may say `NO_WEIGHTS`."""
+    return None if weights in (None, NO_WEIGHTS) else Path(weights or "")
 
 
 def _devices(options: DVCOptions) -> tuple[int, str]:

@@ -42,7 +42,9 @@ def level_name(codec: str, level: int) -> str:
 class DVCOptions:
     """The command line of ``DVC.py``; flags that the engine has too mean the same."""
 
-    MENet: str = flag(words, "motion estimator: SPy, PWC, or a module type", group=_CODEC, metavar="NAME")
+    MENet: str = flag(
+        words, "motion estimator: SPy (default), PWC, or a module type", group=_CODEC, metavar="NAME", default="SPy"
+    )
     motion_coder_conf: Path = flag(existing_file, "yml of the motion coder", group=_CODEC, metavar="YML")
     residual_coder_conf: Path = flag(existing_file, "yml of the residual coder", group=_CODEC, metavar="YML")
     intra_coder_conf: Path | None = flag(
@@ -53,12 +55,23 @@ class DVCOptions:
         _weights, "weights of the intra coder, or none (default: those of compressai's zoo)",
         group=_CODEC, metavar="PATH", default=None,
     )  # fmt: skip
-    ME_weights: Path | None = flag(
-        existing_file, "weights of the motion estimator", group=_CODEC, metavar="PATH", default=None
+    ME_weights: Path | str | None = flag(
+        _weights, "weights of the motion estimator, or none: start untrained", group=_CODEC, metavar="PATH",
+        default=None,
+    )  # fmt: skip
+    Motion_weights: Path | None = flag(
+        existing_file, "weights of the motion coder", group=_CODEC, metavar="PATH", default=None
+    )
+    MC_weights: Path | None = flag(
+        existing_file, "weights of the motion compensator", group=_CODEC, metavar="PATH", default=None
+    )
+    Residual_weights: Path | None = flag(
+        existing_file, "weights of the residual coder", group=_CODEC, metavar="PATH", default=None
     )
     quality_level: int = flag(
-        whole(1, len(LAMBDAS)), f"1 to {len(LAMBDAS)}: the Lagrangian", group=_CODEC, metavar="Q"
-    )
+        whole(1, len(LAMBDAS)), f"1 to {len(LAMBDAS)}: the Lagrangian (default 6)", group=_CODEC, metavar="Q",
+        short="q", default=6,
+    )  # fmt: skip
 
     train_conf: Path | None = flag(
         existing_file, "json of the training phases", group=_RUN, metavar="JSON", default=None
@@ -87,6 +100,7 @@ class DVCOptions:
     save_dir: Path | None = same_flag(TrainOptions, "save_dir")
     no_image: bool = same_flag(TrainOptions, "no_image")
     no_comet: bool = same_flag(TrainOptions, "no_comet")
+    debug: bool = switch_flag("try something out: log nothing to Comet", group="results and logging")
     no_sanity: bool = same_flag(TrainOptions, "no_sanity")
     per_val: int = same_flag(TrainOptions, "per_val")
     per_save: int = same_flag(TrainOptions, "per_save")
@@ -103,7 +117,7 @@ class DVCOptions:
     compile: bool = same_flag(TrainOptions, "compile")
     num_workers: int = flag(
         whole(0, 256), "processes that load data; 0 loads in the main one", group="machine", metavar="N", short="n",
-        default=2,
+        default=4,
     )  # fmt: skip
     seed: int = same_flag(TrainOptions, "seed")
 

@@ -20,8 +20,9 @@ from torchDVC.util.errors import nearest
 
 ALSO_OF_STAGES = ("steps", "patch_size", "data", "cut", "precision", "memory_format", "aux_lr")
 """Keys of a phase that are those of a stage of a train cfg, with the same defaults."""
-PHASE_KEYS = ("batch_size", "lr", "strategy", "mode", "frozen_modules", "loss_on", *ALSO_OF_STAGES)
+PHASE_KEYS = ("batch_size", "lr", "strategy", "mode", "frozen_modules", "train_intra", "loss_on", *ALSO_OF_STAGES)
 STRATEGY_KEYS = ("stage", "random", "max_num_Pframe")
+STAGES = ("2frames", "fullgop", "train_2frames", "train_fullgop")
 DEFAULT_RATE = "default"
 SEPTUPLET_P_FRAMES = 6
 
@@ -38,7 +39,7 @@ class Mode:
     without: tuple[str, ...] = ()
 
 
-MODES = {"motion": Mode("", "emc", ("r_rate", "distortion")), "residual": Mode("i", "emcr")}
+MODES = {"motion": Mode("i", "emc", ("r_rate", "distortion")), "residual": Mode("i", "emcr")}
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _PLACES = {
@@ -93,9 +94,11 @@ def _stage(name: str, epochs: int, item: Item, model: ModelConfig | None, report
     """One phase as a stage; what is wrong with it goes to ``report``."""
     before = len(report.lines())
     table = TableReader(item, f"phase '{name}'", PHASE_KEYS, report)
-    mode_name = table.take("mode", choice(*MODES), "residual", needed=True)
+    mode_name = table.take("mode", choice(*MODES), "residual")
     mode = MODES[mode_name]
     frozen = [ROLES[module].code for module in table.names("frozen_modules", ROLES)]
+    if not table.take("train_intra", switch, False):
+        frozen.append(ROLES["I"].code)
     running = mode.imode + mode.pmode
     loss_r, loss_d = _losses(table, mode_name, report)
     stage = Stage(
@@ -123,17 +126,15 @@ def _strategy(table: TableReader, mode: str, report: Report) -> dict[str, Any]:
     """Frames of a clip, what they refer to, and whether clips also run backwards."""
     item = table.items.get("strategy", Item({}, table.where))
     strategy = TableReader(item, "strategy", STRATEGY_KEYS, report)
-    stage = strategy.take("stage", choice("2frames", "fullgop"), "2frames", needed=True)
+    stage = strategy.take("stage", choice(*STAGES), STAGES[0], needed=True).removeprefix("train_")
     following = strategy.take("max_num_Pframe", whole(1), SEPTUPLET_P_FRAMES)
     reverse = 0.5 if strategy.take("random", switch, False) else 0.0
-    if mode == "motion":
-        if stage == "fullgop":
-            report.add(strategy.place("stage"), "stage = fullgop with mode 'motion'; expected 2frames, since without "
-                       "the residual no P frame is reconstructed to refer to")
-        return {"frames": 2, "rnn": 0, "reverse_rate": reverse}
-    if stage == "2frames":
+    if mode == "motion" and stage == "fullgop":
+        report.add(strategy.place("stage"), "stage = fullgop with mode 'motion'; expected 2frames, since without the "
+                   "residual no P frame is reconstructed to refer to")
+    if mode == "motion" or stage == "2frames":
         return {"frames": 2, "rnn": 1, "reverse_rate": reverse}
-    return {"frames": following + 1, "rnn": 2, "reverse_rate": reverse}
+    return {"frames": following + 1, "rnn": 1, "reverse_rate": reverse}
 
 
 def _learning_rates(table: TableReader, report: Report) -> dict[str, float]:

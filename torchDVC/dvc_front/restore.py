@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from torchDVC.dvc_front.options import level_name
+from torchDVC.dvc_front.pretraining import NAME as PRETRAINING
 from torchDVC.util.errors import CheckpointError, nearest
 
 CHECKPOINTS = "checkpoints"
@@ -46,9 +47,20 @@ def experiment_key(run: Path) -> str | None:
     return next((record["configuration"]["options"]["experiment_key"] for record in _records(run)), None)
 
 
+def stages(run: Path) -> dict[str, int]:
+    """The stages that a run's folder notes last, and their epochs."""
+    noted: list[dict[str, Any]] = next((record["configuration"]["train"]["stages"] for record in _records(run)), [])
+    return {stage["name"]: stage["epochs"] for stage in noted}
+
+
 def checkpoint(run: Path, epoch: int | None) -> Path:
-    """A run's checkpoint after an epoch, or its last one. Raises `CheckpointError` naming the epochs that there are."""
-    kept = {int(path.stem.rpartition("_")[2]): path for path in (run / CHECKPOINTS).glob(f"epoch_*{_SUFFIX}")}
+    """A run's checkpoint after an epoch of its phases, or its last one.
+
+    Raises `CheckpointError` naming the epochs that there are.
+    """
+    before = sum(epochs for name, epochs in stages(run).items() if name.startswith(PRETRAINING))
+    kept = {int(path.stem.rpartition("_")[2]) - before: path for path in (run / CHECKPOINTS).glob(f"epoch_*{_SUFFIX}")}
+    kept = {own: path for own, path in kept.items() if own > 0}
     if epoch is None:
         return run / CHECKPOINTS / LAST
     if epoch not in kept:

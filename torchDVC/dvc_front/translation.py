@@ -97,7 +97,7 @@ def _test_config(model: ModelConfig, report: Report) -> TestConfig:
     process = Process(NAME, imode=mode.imode, pmode=mode.pmode, where="--test")
     for _, problem in check_process(process, model):
         report.add(Where(Path("--test")), problem)
-    data = ("UVG",) if os.environ.get("DATASET") else ("procedural",)
+    data = ("UVG", "HEVC-B") if os.environ.get("DATASET") else ("procedural",)
     return TestConfig(NAME, Path(TEST_FILE), (process,), data=data)
 
 
@@ -131,4 +131,5 @@ test_options.__test__ = False  # type: ignore[attr-defined]
 def _shared(options: DVCOptions, of: type[Any]) -> dict[str, Any]:
     """The flags that both command lines have."""
     names = {field.name for field in dataclasses.fields(of)}
-    return {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if f.name in names}
+    shared = {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if f.name in names}
+    return shared | {"no_comet": options.no_comet or options.debug}
