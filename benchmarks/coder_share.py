@@ -102,7 +102,6 @@ def main() -> None:
 
     from torchDVC.dataset.video import open_video
     from torchDVC.models.model_store import open_model
-    from torchDVC.models.sequence import to_tensor
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
@@ -111,8 +110,8 @@ def main() -> None:
     parser.add_argument("--gop_size", type=int, default=1)
     options = parser.parse_args()
     reader = open_video(options.input, frames=options.frames)
-    pictures = [to_tensor(frame.rgb, torch.device("cpu")) for frame in reader]
     model, structure = open_model(options.model), CodingStructure(32, options.gop_size)
+    pictures = [model.codec.format.to_tensor(frame, torch.device("cpu")) for frame in reader]
     measure(model, pictures[:2], structure)  # compiles the coder
     share, count = measure(model, pictures, structure), len(pictures)
     for name, total, coder in (

@@ -197,7 +197,6 @@ def main() -> None:
 
     from torchDVC.dataset.video import open_video
     from torchDVC.models.model_store import open_model
-    from torchDVC.models.sequence import to_tensor
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="model file")
@@ -206,8 +205,8 @@ def main() -> None:
     parser.add_argument("--gop_size", type=int, default=4)
     options = parser.parse_args()
     reader = open_video(options.input, frames=options.frames)
-    pictures = [to_tensor(frame.rgb, torch.device("cpu")) for frame in reader]
     model = open_model(options.model)
+    pictures = [model.codec.format.to_tensor(frame, torch.device("cpu")) for frame in reader]
     print(f"{len(pictures)} frames of {options.input}, model {model}")
     for writer, how, same in _matrix(model, pictures, CodingStructure(8, options.gop_size)):
         print(f"written on {writer}, decoded on {how:<45} {same}/{len(pictures)} frames identical", flush=True)

@@ -19,7 +19,7 @@ from torchDVC.dataset.video import open_video
 from torchDVC.entropy.integer import arithmetic
 from torchDVC.entropy.streams import EstimatingStream
 from torchDVC.models.codec import Codec
-from torchDVC.models.sequence import code_sequence, to_rgb, to_tensor
+from torchDVC.models.sequence import code_sequence
 from torchDVC.results.metrics import plane_psnr
 
 
@@ -29,14 +29,15 @@ def rate_and_psnr(
     """Bits per pixel and mean PSNR-RGB in dB of a clip."""
     reader = open_video(clip, frames=frames)
     size = (reader.info.height, reader.info.width)
-    sources = (to_tensor(frame.rgb, torch.device("cpu")) for frame in reader)
+    sources = (codec.format.to_tensor(frame, torch.device("cpu")) for frame in reader)
     bits, psnr = 0.0, []
     for picture in code_sequence(
         codec, modes, structure, size, lambda frame: EstimatingStream(), sources=sources, quality=quality
     ):
         assert picture.source is not None
         bits += sum(float(b.sum()) for b in picture.stream.rates().values())
-        psnr.append(plane_psnr(to_rgb(picture.source), to_rgb(picture.state["recon"])))
+        source, recon = (codec.format.to_frame(x, size).rgb for x in (picture.source, picture.state["recon"]))
+        psnr.append(plane_psnr(source, recon))
     return bits / (size[0] * size[1] * len(psnr)), sum(psnr) / len(psnr)
 
 

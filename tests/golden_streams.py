@@ -17,8 +17,8 @@ from benchmarks.decode_matrix import Coded, read
 from tests.lively_models import lively_model, small, write_stream
 from torchDVC.bitstream.container import ContainerReader
 from torchDVC.coding_structure import CodingStructure
+from torchDVC.dataset.picture_format import PictureFormat
 from torchDVC.models.model_file import Model, load_model, save_model
-from torchDVC.models.sequence import to_rgb, to_tensor
 
 FOLDER = Path(__file__).parent / "golden"
 MODEL = FOLDER / "model.safetensors"
@@ -35,7 +35,7 @@ def symbols(name: str, model: Model) -> list[str]:
 
 def frames_of(pictures: dict[int, torch.Tensor]) -> np.ndarray:
     """uint8 (T, 3, H, W), in display order."""
-    return np.stack([to_rgb(pictures[index]) for index in sorted(pictures)])
+    return np.stack([PictureFormat().to_frame(pictures[index], SIZE).rgb for index in sorted(pictures)])
 
 
 def sha256(frames: np.ndarray) -> str:
@@ -52,7 +52,7 @@ def main() -> None:
     save_model(MODEL, lively_model(small(load_model_config("baseline.csv"))))
     model = load_model(MODEL)
     height, width = SIZE
-    pictures = [to_tensor(rgb, torch.device("cpu")) for rgb in procedural_clip(3, 6, (width, height))]
+    pictures = [PictureFormat().from_rgb(torch.from_numpy(rgb)[None]) for rgb in procedural_clip(3, 6, (width, height))]
     said, frames = {}, {}
     for name, structure in STRUCTURES.items():
         frames[name] = frames_of(write_stream(FOLDER / f"{name}.lcp", model, structure, pictures))

@@ -193,7 +193,7 @@ def test_errors_are_not_kept(tmp_path: Path) -> None:
         for error in errors:
             shown.note(error)
         del error, errors
-        shown.show(0, np.zeros((3, 8, 8), np.uint8))
+        shown.show(0, Frame(rgb=np.zeros((3, 8, 8), np.uint8)))
     assert [ref() for ref in kept] == [None] * 3
     assert list(shown.remarks())[0] == "packet 0"
 

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 
-import numpy as np
 import torch
 
 from torchDVC.bitstream.container import ContainerReader, write_container
@@ -17,11 +16,13 @@ from torchDVC.bitstream.options import DecodeOptions, EncodeOptions, ExportOptio
 from torchDVC.bitstream.playback import Playback
 from torchDVC.bitstream.streams import header_of, read_frames, write_frames
 from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.dataset.frame import Frame
+from torchDVC.dataset.picture_format import PictureFormat
 from torchDVC.dataset.video import VideoInfo, VideoWriter, open_video, open_writer
 from torchDVC.models import model_store
 from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import Model, save_model
-from torchDVC.models.sequence import in_display_order, to_rgb, to_tensor
+from torchDVC.models.sequence import in_display_order
 from torchDVC.util.device import choose_device, described
 from torchDVC.util.errors import BitstreamError, CheckpointError, DataError
 from torchDVC.util.progress import Progress
@@ -61,11 +62,12 @@ def encode(options: EncodeOptions) -> None:
     header = header_of(model, reader.info, CodingStructure(options.intra_period, options.gop_size), quality)
     model_store.keep(model)
     move(model, device)
+    form = model.codec.format
     with write_container(options.output, header) as writer:
         frames = 0
         with Progress(reader.info.frames, options.input.name, unit="frame") as bar:
             pace = _Pace()
-            for _ in write_frames(model, writer, (to_tensor(frame.rgb, device) for frame in reader)):
+            for _ in write_frames(model, writer, (form.to_tensor(frame, device) for frame in reader)):
                 frames += 1
                 bar.update(rate=_rate(writer.size, header, frames), pace=pace.of(frames))
         if not frames:
@@ -82,8 +84,9 @@ def decode(options: DecodeOptions) -> None:
         model = _model_of(header, options.model)
         move(model, device)
         info = VideoInfo(
-            header.width, header.height, header.frames, header.fps, header.matrix, header.range, str(options.input)
-        )
+            header.width, header.height, header.frames, header.fps, header.matrix, header.range, str(options.input),
+            model.codec.format.bits,
+        )  # fmt: skip
         with open_writer(options.output, info) as writer:
             with Progress(header.frames, options.input.name, unit="frame") as bar:
                 playback = play(model, reader, writer, bar, options.conceal)
@@ -108,7 +111,7 @@ def info(options: InfoOptions) -> None:
             lines = inspection.packets()
         else:
             move(model, choose_device(options.device))
-            print(f"model         {model}, {model.codec.levels} quality levels")
+            print(f"model         {model}, {model.codec.levels} quality levels, works in {model.codec.format.name}")
             lines = inspection.frames(model)
         for line in lines:
             print(line)
@@ -132,21 +135,23 @@ def play(model: Model, reader: ContainerReader, writer: VideoWriter, bar: Progre
     """Decode a stream to a writer; what is lost and replaced."""
     playback = Playback(writer, reader.header)
     pictures = read_frames(model, reader, playback.note if conceal else None)
-    for index, rgb in in_display_order(_decoded(pictures, reader, bar)):
+    for index, frame in in_display_order(_decoded(pictures, reader, bar, model.codec.format)):
         if index > playback.due and not conceal:  # the last GOP of an unfinished stream
             break
-        playback.show(index, rgb)
+        playback.show(index, frame)
     playback.end()
     return playback
 
 
 def _decoded(
-    pictures: Iterable[CodedPicture], reader: ContainerReader, bar: Progress
-) -> Iterator[tuple[CodedFrame, np.ndarray]]:
-    """The pixels of pictures, with the progress of decoding them."""
+    pictures: Iterable[CodedPicture], reader: ContainerReader, bar: Progress, form: PictureFormat
+) -> Iterator[tuple[CodedFrame, Frame]]:
+    """What is shown, with the progress of decoding it."""
     pace = _Pace()
+    header = reader.header
     for count, picture in enumerate(pictures, 1):
-        yield picture.frame, to_rgb(picture.state["recon"])
+        size = (header.height, header.width)
+        yield picture.frame, form.to_frame(picture.state["recon"], size, header.matrix, header.range)
         bar.update(rate=_rate(reader.taken, reader.header, count), pace=pace.of(count))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from torchDVC.bitstream.container_format import Header
 from torchDVC.dataset.video import Frame, VideoWriter
 from torchDVC.util.errors import BitstreamError
@@ -35,9 +33,8 @@ class Playback:
         """Be told of damage."""
         self.damage = self.damage or str(error)
 
-    def show(self, index: int, rgb: np.ndarray) -> None:
-        """Write a picture, uint8 RGB (3, H, W)."""
-        frame = Frame(rgb=rgb, matrix=self._header.matrix, value_range=self._header.range)
+    def show(self, index: int, frame: Frame) -> None:
+        """Write a picture."""
         self._fill(index, self._before or frame)
         self._writer.write(frame)
         self._before, self.due = frame, index + 1

@@ -1,4 +1,7 @@
-"""Reads a model csv: header line, then one module a line; ``#`` starts a comment."""
+"""Reads a model csv: header line, then one module a line; ``#`` starts a comment.
+
+A line with `PROPERTY` in place of a code says something of the whole codec: ``-,format,yuv420`` is its picture format.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 from torchDVC.config.json_files import read_arguments
 from torchDVC.config.lookup import find_arguments, find_weights
+from torchDVC.config.picture_formats import PICTURE_FORMATS, RGB
 from torchDVC.config.problems import Report, Where
 from torchDVC.config.records import ModelConfig, ModuleSpec
 from torchDVC.config.registry import ModuleType, undeclared
@@ -16,21 +20,44 @@ from torchDVC.config.text_files import read_lines
 from torchDVC.util.errors import nearest
 
 COLUMNS = ("code", "name", "type", "args", "weights")
+PROPERTY = "-"
+FORMAT = "format"
 
 
 def read_model_csv(path: Path, types: Mapping[str, ModuleType], report: Report) -> ModelConfig:
     """Read a model csv and the JSON files it names. Problems go to ``report``; lines that have some are left out."""
     modules = []
     taken: dict[str, int] = {}
-    for where, row in _rows(path, report):
+    rows = _rows(path, report)
+    picture_format = _format(rows, taken, report)
+    for where, row in rows:
+        if row["code"] == PROPERTY:
+            continue
         _check_names(row, where, taken, report)
         module_type = types.get(row["type"])
         if module_type is None:
             hint = undeclared(row["type"]) or nearest(row["type"], types)
             report.add(where, f"unknown module type '{row['type']}'{hint}")
             continue
+        if picture_format not in module_type.formats:
+            report.add(where, f"{module_type.name} works in {', '.join(module_type.formats)}, not in {picture_format}")
         modules.append(_module(row, module_type, path, where, taken, report))
-    return ModelConfig(path.stem, path, tuple(modules))
+    return ModelConfig(path.stem, path, tuple(modules), picture_format)
+
+
+def _format(rows: list[tuple[Where, dict[str, str]]], taken: dict[str, int], report: Report) -> str:
+    """The picture format that the lines of properties give; RGB where none does."""
+    picture_format = RGB
+    for where, row in rows:
+        if row["code"] == PROPERTY:
+            _claim(row["name"], where, taken, report)
+            if row["name"] != FORMAT:
+                report.add(where, f"unknown property '{row['name']}'; expected {PROPERTY},{FORMAT},…")
+            elif row["type"] not in PICTURE_FORMATS:
+                report.add(where, f"unknown picture format '{row['type']}'{nearest(row['type'], PICTURE_FORMATS)}")
+            else:
+                picture_format = row["type"]
+    return picture_format
 
 
 def _rows(path: Path, report: Report) -> list[tuple[Where, dict[str, str]]]:

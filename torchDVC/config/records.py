@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torchDVC.config.picture_formats import RGB
 from torchDVC.config.registry import ModuleType
 
 LossExpression = tuple[tuple[float, str], ...]
@@ -46,11 +47,12 @@ class ModuleSpec:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model csv: the modules a codec has."""
+    """A model csv: the modules a codec has, and the picture format that it works in."""
 
     name: str
     path: Path
     modules: tuple[ModuleSpec, ...]
+    format: str = RGB
 
     def by_code(self, code: str) -> ModuleSpec:
         """The module of a letter; `KeyError` if there is none."""
@@ -115,6 +117,7 @@ class Stage(Modes):
         rnn: references are 0 source frames, 1 reconstructions (detached), 2 reconstructions with their gradients.
         pairs: a name of `torchDVC.coding_structure.STEPS`, or a list for `torchDVC.coding_structure.parse_pairs`.
         loss_r, loss_d: rate and distortion terms; the loss is R + lmda * D, or R alone with ``only_rate``.
+        yuv_weights: what the distortions of Y, U and V count in D, where the codec works in YUV.
         lr: learning rate of every module, by module name.
         aux_lr: learning rate of the entropy bottlenecks' quantiles.
         lr_decay: factor on every learning rate after each epoch.
@@ -133,6 +136,7 @@ class Stage(Modes):
     pairs: str = "step1"
     loss_r: LossExpression = ((1.0, "rate"),)
     loss_d: LossExpression = ((1.0, "distortion"),)
+    yuv_weights: tuple[float, float, float] = (6.0, 1.0, 1.0)
     lr: Mapping[str, float] = field(default_factory=dict)
     aux_lr: float = 1e-3
     lr_decay: float = 1.0

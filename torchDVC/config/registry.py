@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from torchDVC.config.picture_formats import FULL, PICTURE_FORMATS
 from torchDVC.config.problems import Report, Where, short_path
 from torchDVC.util.errors import nearest
 
@@ -50,6 +51,7 @@ class Declaration:
         encoder_only: the decoder does not run it.
         codes: it codes symbols, so it has a rate.
         from_zero: arguments whose whole numbers may be 0; those of the others are at least 1.
+        formats: the picture formats that it works in.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Declaration:
     encoder_only: bool
     codes: bool
     from_zero: tuple[str, ...]
+    formats: tuple[str, ...]
 
     @property
     def uses(self) -> tuple[str, ...]:
@@ -99,7 +102,7 @@ class ModuleType(Declaration):
 
 def codec_module(
     *, reads: str = "", optional: str = "", encoder_reads: str = "", writes: str, encoder_only: bool = False,
-    codes: bool = False, from_zero: str = "",
+    codes: bool = False, from_zero: str = "", formats: str = " ".join(FULL),
 ) -> Callable[[_Class], _Class]:
     """Declare a class as a module type; names are separated by blanks. See `Declaration` for the arguments.
 
@@ -110,7 +113,9 @@ def codec_module(
     """
 
     def declare(cls: _Class) -> _Class:
-        declaration = _declaration(cls.__name__, reads, optional, encoder_reads, writes, encoder_only, codes, from_zero)
+        declaration = _declaration(
+            cls.__name__, reads, optional, encoder_reads, writes, encoder_only, codes, from_zero, formats
+        )
         cls.module_type = declaration  # type: ignore[attr-defined]
         return cls
 
@@ -119,12 +124,12 @@ def codec_module(
 
 def _declaration(
     name: str, reads: str = "", optional: str = "", encoder_reads: str = "", writes: str = "",
-    encoder_only: bool = False, codes: bool = False, from_zero: str = "",
+    encoder_only: bool = False, codes: bool = False, from_zero: str = "", formats: str = " ".join(FULL),
 ) -> Declaration:
     keys, kinds = zip(*map(_key_and_kind, writes.split()), strict=True) if writes.split() else ((), ())
     return Declaration(
         name, tuple(reads.split()), tuple(optional.split()), tuple(encoder_reads.split()), keys, kinds, encoder_only,
-        codes, tuple(from_zero.split()),
+        codes, tuple(from_zero.split()), tuple(formats.split()),
     )  # fmt: skip
 
 
@@ -239,6 +244,9 @@ def _module_type(file: Path, node: ast.ClassDef, call: ast.expr, classes: Mappin
         if kind not in KINDS or (key == "recon" and kind != "picture"):
             expected = ["picture"] if key == "recon" else KINDS
             raise _BadDeclarationError(call, f"writes '{key}:{kind}', not a kind{nearest(kind, expected)}")
+    for name in declaration.formats:
+        if name not in PICTURE_FORMATS:
+            raise _BadDeclarationError(call, f"formats names '{name}', no format{nearest(name, PICTURE_FORMATS)}")
     parameters = _parameters(node, classes)
     known = [parameter.name for parameter in parameters]
     for name in declaration.from_zero:
@@ -251,7 +259,7 @@ def _literals(call: Any) -> dict[str, Any]:
     """The decorator's arguments, which must be those of `codec_module` with literal values of their type."""
     expected = {
         "reads": str, "optional": str, "encoder_reads": str, "writes": str, "encoder_only": bool, "codes": bool,
-        "from_zero": str,
+        "from_zero": str, "formats": str,
     }  # fmt: skip
     if call.args:
         raise _BadDeclarationError(call, f"{_DECORATOR} takes keyword arguments only")

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Iterator
 from torchDVC.coding_structure import STEPS, CodedFrame, frames_needed, parse_pairs
 from torchDVC.config.losses import check_losses, terms_reached
 from torchDVC.config.modes import RECONSTRUCTION, check_modes, kinds, needs_of_references
+from torchDVC.config.picture_formats import RGB
 from torchDVC.config.records import MODES, ModelConfig, Modes, Process, Stage
 
 Problem = tuple[str, str]
@@ -98,6 +99,8 @@ def _misordered(frames: Iterable[CodedFrame], why: str) -> Iterator[str]:
 
 def _check_loss(stage: Stage, model: ModelConfig, given: Container[str]) -> Iterator[Problem]:
     loss_d = () if stage.only_rate and "loss.D" not in given else stage.loss_d
+    if "yuv_weights" in given and model.format == RGB:
+        yield "yuv_weights", f"yuv_weights has no use, since {model.name} works in {RGB}"
     yield from check_losses(stage.loss_r, loss_d, model, stage).items()
     if stage.only_rate and not stage.loss_r:
         yield "only_rate", "only_rate = true with loss.R = None leaves nothing to minimise; expected a rate term"

@@ -45,6 +45,17 @@ def _pairs(text: str) -> str:
     return text
 
 
+def _yuv_weights(text: str) -> tuple[float, ...]:
+    """``6:1:1``."""
+    try:
+        weights = tuple(map(number(), text.split(":")))
+    except Unexpected:
+        weights = ()
+    if len(weights) != 3 or not sum(weights):
+        raise Unexpected("the weights of Y, U and V, such as 6:1:1")
+    return weights
+
+
 def _cut(text: str) -> str:
     """The first clips of a list, ``500``, or a range of them, ``500:1000``."""
     start, colon, stop = (part.strip() for part in text.partition(":"))
@@ -68,6 +79,7 @@ STAGE_KEYS = {
     "pairs": Key("pairs", _pairs),
     "loss.R": Key("loss_r", loss_expression),
     "loss.D": Key("loss_d", loss_expression),
+    "yuv_weights": Key("yuv_weights", _yuv_weights),
     "lr": Key("lr", number()),
     "aux_lr": Key("aux_lr", number()),
     "lr_decay": Key("lr_decay", number(0, 1, above=True)),

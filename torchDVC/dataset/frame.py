@@ -9,12 +9,17 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from torchDVC.dataset.colour import Plane, check_colour, chroma_size, rgb_to_yuv420, yuv420_to_rgb
 from torchDVC.util.errors import DataError
 from torchDVC.util.files import atomic_path
 
 Planes = tuple[Plane, Plane, Plane]
+DeepPlanes = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 DEFAULT_FPS = Fraction(30)
 
@@ -24,7 +29,8 @@ class VideoInfo:
     """Size in pixels, number of frames (None: not known beforehand), frames per second and colour of a clip.
 
     ``matrix`` ("bt709" or "bt601") and ``range`` ("limited" or "full") say how its YUV relates to RGB; ``source`` is
-    the path or the description of where it comes from, for messages and results.
+    the path or the description of where it comes from, for messages and results. ``bits`` is the depth of its samples,
+    8 or 10.
     """
 
     width: int
@@ -34,6 +40,7 @@ class VideoInfo:
     matrix: str = "bt709"
     range: str = "limited"
     source: str = ""
+    bits: int = 8
 
     def __post_init__(self) -> None:
         check_colour(self.matrix, self.range)
@@ -42,42 +49,69 @@ class VideoInfo:
 
 
 class Frame:
-    """One 8-bit picture, as RGB and as YUV 4:2:0; the one it was not made from is computed when first asked for."""
+    """One picture, as 8-bit RGB and as YUV 4:2:0; what it was not made from is computed when first asked for.
+
+    Attributes:
+        bits: the depth of the samples it was made from; those of more than 8 bits are uint16.
+    """
 
     def __init__(
         self,
         *,
         rgb: Plane | None = None,
-        yuv: Planes | None = None,
+        yuv: DeepPlanes | None = None,
         matrix: str = "bt709",
         value_range: str = "limited",
+        bits: int = 8,
     ) -> None:
         if (rgb is None) == (yuv is None):
             raise ValueError("a frame is made from either rgb or yuv")
-        self.matrix, self.range = matrix, value_range
-        self._rgb, self._yuv = rgb, yuv
+        self.matrix, self.range, self.bits = matrix, value_range, bits
+        self._rgb = rgb
+        self._planes: dict[int, DeepPlanes] = {} if yuv is None else {bits: yuv}
 
     @property
     def rgb(self) -> Plane:
         """(3, H, W) uint8."""
         if self._rgb is None:
-            assert self._yuv is not None
-            self._rgb = yuv420_to_rgb(*self._yuv, self.matrix, self.range)
+            self._rgb = yuv420_to_rgb(*self.yuv, self.matrix, self.range)
         return self._rgb
 
     @property
     def yuv(self) -> Planes:
         """Y (H, W), U and V (ceil(H/2), ceil(W/2)), uint8."""
-        if self._yuv is None:
+        return self.planes(8)
+
+    def planes(self, bits: int) -> DeepPlanes:
+        """Y, U and V in samples of so many bits: uint8, above 8 bits uint16; fewer bits are rounded half up."""
+        if not self._planes:
             assert self._rgb is not None
-            self._yuv = rgb_to_yuv420(self._rgb, self.matrix, self.range)
-        return self._yuv
+            self._planes[8] = rgb_to_yuv420(self._rgb, self.matrix, self.range)
+        if bits not in self._planes:
+            y, u, v = (_in_depth(plane, self.bits, bits) for plane in self._planes[self.bits])
+            self._planes[bits] = (y, u, v)
+        return self._planes[bits]
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
-        plane = self._rgb[0] if self._rgb is not None else self.yuv[0]
+        plane = self._rgb[0] if self._rgb is not None else self._planes[self.bits][0]
         return plane.shape[1], plane.shape[0]
+
+
+def _in_depth(plane: NDArray[Any], bits: int, wanted: int) -> NDArray[Any]:
+    codes = plane.astype(np.int32)
+    if wanted >= bits:
+        codes <<= wanted - bits
+    else:
+        half = 1 << (bits - wanted - 1)
+        codes = np.minimum((codes + half) >> (bits - wanted), 2**wanted - 1)
+    return codes.astype(stored_type(wanted))
+
+
+def stored_type(bits: int) -> np.dtype[Any]:
+    """What samples of so many bits are in files, and in arrays: above 8 bits uint16, the lower byte first."""
+    return np.dtype("u1" if bits == 8 else "<u2")
 
 
 @dataclass(frozen=True)
@@ -103,6 +137,7 @@ class ReadOptions:
         fps: Fraction | None = None,
         matrix: str = "bt709",
         value_range: str = "limited",
+        bits: int = 8,
     ) -> VideoInfo:
         """What is known of the clip at ``path`` with ``frames`` frames; the rest is what the clip itself says."""
         return VideoInfo(
@@ -113,6 +148,7 @@ class ReadOptions:
             matrix=self.matrix or matrix,
             range=self.value_range or value_range,
             source=str(path),
+            bits=bits,
         )
 
 
@@ -236,14 +272,14 @@ class VideoWriter(ABC):
         self._atomic.__exit__(kind, error, traceback)
 
 
-def frame_bytes(width: int, height: int) -> int:
-    """Size of one 8-bit 4:2:0 frame in bytes."""
+def frame_bytes(width: int, height: int, bits: int = 8) -> int:
+    """Size of one 4:2:0 frame in bytes."""
     chroma_width, chroma_height = chroma_size(width, height)
-    return width * height + 2 * chroma_width * chroma_height
+    return (width * height + 2 * chroma_width * chroma_height) * stored_type(bits).itemsize
 
 
 def split_planes(data: Plane, width: int, height: int) -> Planes:
-    """The planes of one frame stored as Y, U, V one after another in the flat uint8 ``data``."""
+    """The planes of one frame stored as Y, U, V one after another in the flat ``data``."""
     chroma_width, chroma_height = chroma_size(width, height)
     luma, chroma = width * height, chroma_width * chroma_height
     return (

@@ -1,4 +1,7 @@
-"""Uncompressed video: ``.yuv`` (planar 8-bit 4:2:0 without a header) and ``.y4m`` (YUV4MPEG2, 8-bit 4:2:0 or mono)."""
+"""Uncompressed video: ``.yuv`` (planar 4:2:0 without a header) and ``.y4m`` (YUV4MPEG2, 4:2:0 or mono).
+
+Samples of 10 bits, in ``.y4m`` only when reading, are two bytes each, the lower one first.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,13 @@ from torchDVC.dataset.frame import (
     VideoWriter,
     frame_bytes,
     split_planes,
+    stored_type,
 )
 from torchDVC.util.errors import DataError
 
 _NAMED_SIZES = {"sqcif": (128, 96), "qcif": (176, 144), "cif": (352, 288), "4cif": (704, 576)}
-_Y4M_LAYOUTS = ("420", "420jpeg", "420mpeg2", "420paldv", "mono")
+_Y4M_LAYOUTS = ("420", "420jpeg", "420mpeg2", "420paldv", "mono", "420p10")
+_Y4M_TAGS = {8: "C420jpeg", 10: "C420p10 XYSCSS=420P10"}
 _Y4M_MAGIC = b"YUV4MPEG2"
 _MAX_HEADER = 4096
 _MAX_SIDE = 65536
@@ -78,11 +83,12 @@ class Y4mReader(IndexedReader):
     def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path = path
         parameters, first_frame = _y4m_parameters(path)
-        size, fps, self._mono = _y4m_layout(path, parameters)
-        self._frame_bytes = size[0] * size[1] if self._mono else frame_bytes(*size)
+        size, fps, layout = _y4m_layout(path, parameters)
+        self._mono, bits = layout == "mono", 10 if layout == "420p10" else 8
+        self._frame_bytes = size[0] * size[1] if self._mono else frame_bytes(*size, bits)
         self._offsets = self._find_frames(first_frame, options.frames)
         value_range = "full" if parameters.get("XCOLORRANGE") == "FULL" else "limited"
-        super().__init__(options.info(path, size, len(self._offsets), fps=fps, value_range=value_range))
+        super().__init__(options.info(path, size, len(self._offsets), fps=fps, value_range=value_range, bits=bits))
 
     def _find_frames(self, position: int, limit: int | None) -> list[int]:
         offsets: list[int] = []
@@ -105,8 +111,8 @@ class Y4mReader(IndexedReader):
         data = _read(self.path, self._offsets[index], self._frame_bytes, index)
         if self._mono:
             data = np.concatenate([data, np.full(frame_bytes(width, height) - len(data), _NO_COLOUR, np.uint8)])
-        planes = split_planes(data, width, height)
-        return Frame(yuv=planes, matrix=self.info.matrix, value_range=self.info.range)
+        planes = split_planes(data.view(stored_type(self.info.bits)), width, height)
+        return Frame(yuv=planes, matrix=self.info.matrix, value_range=self.info.range, bits=self.info.bits)
 
 
 class RawWriter(VideoWriter):
@@ -118,14 +124,14 @@ class RawWriter(VideoWriter):
             info = self.info
             self._file.write(
                 f"YUV4MPEG2 W{info.width} H{info.height} F{info.fps.numerator}:{info.fps.denominator} Ip A1:1 "
-                f"C420jpeg XCOLORRANGE={info.range.upper()}\n".encode()
+                f"{_Y4M_TAGS[info.bits]} XCOLORRANGE={info.range.upper()}\n".encode()
             )
 
     def _write(self, frame: Frame) -> None:
         if self.path.suffix.lower() == ".y4m":
             self._file.write(b"FRAME\n")
-        for plane in frame.yuv:
-            self._file.write(np.ascontiguousarray(plane).data)
+        for plane in frame.planes(self.info.bits):
+            self._file.write(np.ascontiguousarray(plane, stored_type(self.info.bits)).data)
 
     def _finish(self) -> None:
         self._file.close()
@@ -155,12 +161,12 @@ def _y4m_parameters(path: Path) -> tuple[dict[str, str], int]:
     return parameters, len(line)
 
 
-def _y4m_layout(path: Path, parameters: dict[str, str]) -> tuple[tuple[int, int], Fraction, bool]:
-    """((width, height), frames per second, whether mono) of y4m ``parameters``; `DataError` where not readable."""
+def _y4m_layout(path: Path, parameters: dict[str, str]) -> tuple[tuple[int, int], Fraction, str]:
+    """((width, height), frames per second, layout) of y4m ``parameters``; `DataError` where not readable."""
     layout = parameters.get("C", "420jpeg")
     if layout not in _Y4M_LAYOUTS:
         raise DataError(
-            f"{path}: y4m layout '{layout}'; only 8-bit {', '.join(_Y4M_LAYOUTS)} are read; convert it with "
+            f"{path}: y4m layout '{layout}'; only {', '.join(_Y4M_LAYOUTS)} are read; convert it with "
             "ffmpeg -pix_fmt yuv420p"
         )
     try:
@@ -171,4 +177,4 @@ def _y4m_layout(path: Path, parameters: dict[str, str]) -> tuple[tuple[int, int]
         raise DataError(f"{path}: y4m header lacks a whole number ({error}) for W, H or F; make it again") from error
     if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE) or fps <= 0:
         raise DataError(f"{path}: y4m header says {width}x{height} at {fps} frames/s; make the file again")
-    return (width, height), fps, layout == "mono"
+    return (width, height), fps, layout

@@ -17,7 +17,7 @@ class Reference:
 
     Attributes:
         info: which frame it is.
-        picture: (N, 3, H, W) its reconstruction, in [0, 1].
+        picture: (N, C, h, w) its reconstruction, in [0, 1].
         kept: what later frames may read as ``ref_<key>``, by key, (N, …).
     """
 
@@ -61,7 +61,7 @@ class ClipBuffer(DecodedPictureBuffer):
     """References within a training clip; what was not coded is referred to as it is.
 
     Args:
-        clip: (N, T, 3, H, W), RGB in [0, 1].
+        clip: (N, T, C, h, w), pictures of the codec's format.
         rnn: pictures are those of the clip (0), reconstructions (1), or reconstructions with gradients (2). What
             modules keep beside them is handed on in any case, with gradients for 2.
     """

@@ -9,11 +9,11 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from torchDVC.coding_structure import CodedFrame, FrameInfo
 from torchDVC.config import ModelConfig, Modes, ModuleSpec
 from torchDVC.config.registry import load_class
+from torchDVC.dataset.picture_format import PictureFormat, picture_format
 from torchDVC.entropy.priors import FactorizedPrior
 from torchDVC.entropy.streams import Stream
 from torchDVC.models.buffer import Reference
@@ -22,8 +22,8 @@ from torchDVC.util.errors import ConfigError, ModuleError, first_line
 
 STRIDE = 64
 """Pictures are padded to multiples of this inside the codec."""
-SIZED_AS_PICTURES = ("picture", "flow", "map")
-"""Kinds that are cropped to the picture's size, where they have that of the padded one."""
+SIZED_AS_PICTURES = ("flow", "map")
+"""Kinds that are cropped to the picture's size as pictures are, where they have that of the padded one."""
 
 
 @dataclass
@@ -32,7 +32,7 @@ class CodedPicture:
 
     Attributes:
         info: which frame, and from which references.
-        source: (N, 3, H, W), RGB in [0, 1]; None in a decoder.
+        source: a picture of the codec's format; None in a decoder.
         state: everything that a module wrote; pictures, flows and maps at the picture's own size.
         stream: what coded it; its ``bits`` are booked by module.
         quality: (N,) the quality level of each picture.
@@ -68,12 +68,15 @@ class Codec(nn.Module):
     Raises `ConfigError` naming every module that cannot be built with its arguments.
     """
 
+    format: PictureFormat
+    """What its pictures are, as tensors and as frames."""
     lmdas: Tensor
     """(levels,) the Lagrangian that each quality level was trained for; 0 before training."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.format = picture_format(config.format)
         self.levels = 1
         self.register_buffer("lmdas", torch.zeros(1))
         problems = []
@@ -102,7 +105,7 @@ class Codec(nn.Module):
             size: height and width of the picture.
             stream: where symbols go to or come from.
             references: what the frames that ``frame`` refers to left, in its order.
-            source: (N, 3, H, W), RGB in [0, 1]; None where the stream reads.
+            source: pictures (N, C, h, w) of the codec's `format`; None where the stream reads.
             quality: (N,) quality level of each picture, int64; default 0.
 
         Raises `ModuleError` where a module does not write what it declares.
@@ -118,12 +121,12 @@ class Codec(nn.Module):
                 continue
             with stream.labelled(spec.label):
                 written = self.get_submodule(spec.name)(state, stream)
-            kinds |= _checked(spec, written, state)
+            kinds |= _checked(spec, written, state, self.format)
             state.update(written)
             if not spec.type.encoder_only:
                 kept |= {key: x for key, x in written.items() if key in self._kept}
         stream.end()
-        return CodedPicture(info, source, _cropped(state, kinds, size), stream, quality, kept | state.kept)
+        return CodedPicture(info, source, _cropped(state, kinds, size, self.format), stream, quality, kept | state.kept)
 
     def _initial_state(
         self, info: FrameInfo, modes: Modes, size: tuple[int, int], stream: Stream, references: Sequence[Reference],
@@ -132,9 +135,9 @@ class Codec(nn.Module):
         height, width = (-(-x // STRIDE) * STRIDE for x in size)
         state = FrameState(info, stream.batch, height, width, quality)
         if source is not None and not stream.reading:
-            state["frame"] = pad(source, size, height, width)
+            state["frame"] = self.format.pad(source, height, width)
         if references:
-            state["refs"] = torch.stack([pad(r.picture, size, height, width) for r in references], 1)
+            state["refs"] = torch.stack([self.format.pad(r.picture, height, width) for r in references], 1)
         if not (modes.feature_reset and info.since_intra % modes.feature_reset == 0):
             for key in dict.fromkeys(key for reference in references for key in reference.kept):
                 state.refer(key, [reference.kept.get(key) for reference in references])
@@ -170,21 +173,15 @@ def evaluating(codec: Codec) -> Iterator[None]:
             module.training = True
 
 
-def pad(x: Tensor, size: tuple[int, int], height: int, width: int) -> Tensor:
-    """A picture (N, C, *size) to (N, C, height, width), the last row and column repeated; other tensors unchanged."""
-    below, right = height - size[0], width - size[1]
-    if x.shape[-2:] != size or not (below or right):
-        return x
-    return F.pad(x, (0, right, 0, below), mode="replicate")
-
-
-def _checked(spec: ModuleSpec, written: Mapping[str, Tensor], state: FrameState) -> dict[str, str]:
+def _checked(
+    spec: ModuleSpec, written: Mapping[str, Tensor], state: FrameState, form: PictureFormat
+) -> dict[str, str]:
     """The kinds of what a module wrote; raises `ModuleError` where that is not what its declaration says."""
     declared = dict(zip(spec.type.writes, spec.type.kinds, strict=True))
     if written.keys() != declared.keys():
         found = " ".join(written) or "nothing"
         raise ModuleError(f"{spec}: {spec.type.name} wrote {found}; its declaration says {' '.join(declared)}")
-    picture = (state.batch, 3, state.height, state.width)
+    picture = (state.batch, *form.shape(state.height, state.width))
     for key, kind in declared.items():
         if kind == "picture" and written[key].shape != picture:
             raise ModuleError(
@@ -194,12 +191,16 @@ def _checked(spec: ModuleSpec, written: Mapping[str, Tensor], state: FrameState)
     return declared
 
 
-def _cropped(state: FrameState, kinds: Mapping[str, str], size: tuple[int, int]) -> dict[str, Tensor]:
-    """What was written, at the size of the picture."""
-    padded = (state.height, state.width)
-    return {
-        key: state[key][..., : size[0], : size[1]]
-        if kind in SIZED_AS_PICTURES and state[key].shape[-2:] == padded
-        else state[key]
-        for key, kind in kinds.items()
-    }
+def _cropped(
+    state: FrameState, kinds: Mapping[str, str], size: tuple[int, int], form: PictureFormat
+) -> dict[str, Tensor]:
+    """What was written; pictures, and flows and maps of their full size, at the size of the picture."""
+
+    def cropped(x: Tensor, kind: str) -> Tensor:
+        if kind == "picture":
+            return form.crop(x, *size)
+        if kind in SIZED_AS_PICTURES and x.shape[-2:] == (state.height, state.width):
+            return x[..., : size[0], : size[1]]
+        return x
+
+    return {key: cropped(state[key], kind) for key, kind in kinds.items()}

@@ -146,7 +146,7 @@ def _coded(codec: Codec, modes: Modes) -> list[tuple[CodedFrame, list[Event]]]:
         streams.append(_Noting())
         return streams[-1]
 
-    sources = _clip(count, codec.lmdas.device)
+    sources = [codec.format.from_rgb(picture) for picture in _clip(count, codec.lmdas.device)]
     pictures = code_sequence(
         codec, modes, structure, SIZE, new_stream, sources=sources, quality=codec.levels // 2
     )
@@ -172,7 +172,7 @@ def _decoded(
 
 
 def _clip(frames: int, device: torch.device) -> list[Tensor]:
-    """Pictures (1, 3, H, W) in [0, 1] of large and small structures that move; the same on every machine."""
+    """RGB pictures (1, 3, H, W) of large and small structures that move, uint8; the same on every machine."""
     generator = torch.Generator().manual_seed(0)
     height, width = SIZE
     whole = torch.zeros(1, 3, height + 64, width + 64)
@@ -180,6 +180,7 @@ def _clip(frames: int, device: torch.device) -> list[Tensor]:
         shape = (1, 3, -(-whole.shape[2] // step), -(-whole.shape[3] // step))
         layer = F.interpolate(torch.rand(shape, generator=generator), scale_factor=step, mode="nearest")
         whole += layer[..., : whole.shape[2], : whole.shape[3]] * (0.4 if step > 4 else 0.1)
+    whole = (255 * whole).to(torch.uint8)
     return [whole[..., 2 * t : 2 * t + height, 3 * t : 3 * t + width].to(device) for t in range(frames)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,16 +11,15 @@ from torch import Tensor, nn
 from torchDVC.coding_structure import CodedFrame
 from torchDVC.config import LossExpression, Stage
 from torchDVC.config.losses import pictures_of
+from torchDVC.dataset.picture_format import Distortion
 from torchDVC.entropy.streams import Stream, TrainingStream
 from torchDVC.models.codec import Codec, CodedPicture
 from torchDVC.models.ms_ssim import ms_ssim
 from torchDVC.models.sequence import code_clip
 
-Distortion = Callable[[Tensor, Tensor], Tensor]
-
 
 def squared_error(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared error of each picture, (N,), from (N, 3, H, W) in [0, 1]."""
+    """Mean squared error of each picture, (N,), from (N, C, H, W) in [0, 1]."""
     return (a - b).square().flatten(1).mean(1)
 
 
@@ -51,7 +51,7 @@ class StageLoss(nn.Module):
         """Scalars of a batch.
 
         Args:
-            clip: (N, T, 3, H, W), RGB in [0, 1]; frames, quality, new_stream: see `code_clip`.
+            clip: pictures (N, T, C, h, w) of the codec's format; frames, quality, new_stream: see `code_clip`.
             lmda: (N,) Lagrangians.
 
         Returns:
@@ -73,14 +73,16 @@ class StageLoss(nn.Module):
     def _terms(self, picture: CodedPicture) -> dict[str, Tensor]:
         """Every rate (bpp) and every needed distortion of a coded frame, each (N,)."""
         assert picture.source is not None
-        pixels = picture.source.shape[-2] * picture.source.shape[-1]
+        form = self.codec.format
+        pixels = math.prod(form.pixels(picture.source.shape[-2], picture.source.shape[-1]))
         rates = {f"{label}_rate": bits / pixels for label, bits in picture.stream.rates().items()}
         terms = {**rates, "rate": torch.stack([*rates.values(), torch.zeros_like(picture.source[:, 0, 0, 0])]).sum(0)}
         for _, name in self.stage.loss_d:
             first, second = pictures_of(name)
             pictures = {"": picture.source, **picture.state}
             if first in pictures and second in pictures:
-                terms[name] = self.distortion(pictures[first], pictures[second])
+                weights = self.stage.yuv_weights
+                terms[name] = form.distortion(self.distortion, pictures[first], pictures[second], weights)
         return terms
 
 

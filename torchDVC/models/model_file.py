@@ -25,6 +25,7 @@ from torchDVC.coding_structure import MAX_REFERENCES
 from torchDVC.config import ModelConfig, ModuleSpec, Process
 from torchDVC.config.annotations import MismatchError, fit
 from torchDVC.config.modes import check_modes
+from torchDVC.config.picture_formats import PICTURE_FORMATS, RGB
 from torchDVC.config.problems import Report
 from torchDVC.config.records import MODES, Modes
 from torchDVC.config.registry import ModuleType, load_class, scan
@@ -94,7 +95,9 @@ def load_model(path: Path) -> Model:
     """Read a model file, onto the CPU. Raises `CheckpointError` naming a missing, damaged or foreign file."""
     contents = _read(path)
     _check_finite(contents["model"], f"{path}: weight")
-    config = ModelConfig(contents["name"], path, tuple(_specs(contents["modules"], path)))
+    config = ModelConfig(
+        contents["name"], path, tuple(_specs(contents["modules"], path)), contents.get("pictures", RGB)
+    )
     codec = _make(config, contents["model"])
     checkpoints.load_weights(codec, contents["model"], str(path))
     integers = contents["integers"]
@@ -144,6 +147,7 @@ def _contents(codec: Codec, modes: Modes) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "name": codec.config.name,
+        **({} if codec.format.name == RGB else {"pictures": codec.format.name}),
         "modules": [_row(spec) for spec in codec.config.modules],
         "modes": _of_modes(modes),
         "model": {name: tensor.detach().cpu() for name, tensor in codec.state_dict().items()},
@@ -171,7 +175,7 @@ def _row(spec: ModuleSpec) -> dict[str, Any]:
 
 def _digest(contents: Mapping[str, Any]) -> str:
     """SHA-256 of the module table, arguments and modes, then of every tensor: name, form and bytes."""
-    table = {key: contents[key] for key in ("format", "modules", "modes")}
+    table = {key: contents[key] for key in ("format", "pictures", "modules", "modes") if key in contents}
     digest = hashlib.sha256(json.dumps(table, sort_keys=True).encode())
     for name, tensor in _tensors(contents):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -203,6 +207,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: called {contents['name']!r:.60}; expected a plain name such as baseline")
     if contents["format"] != FORMAT:
         raise CheckpointError(f"{path}: a model file of format {contents['format']}; expected {FORMAT}")
+    if contents.get("pictures", RGB) not in PICTURE_FORMATS:
+        raise CheckpointError(f"{path}: works in {contents['pictures']!r:.60}; known: {', '.join(PICTURE_FORMATS)}")
     if not sound or contents["hash"] != _digest(contents):
         raise CheckpointError(f"{path}: damaged: its contents do not match their hash")
     return dict(contents)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +27,7 @@ class FrameTask:
     Attributes:
         frame: its index, type and references.
         stream: where its symbols go to or come from.
-        source: (N, 3, H, W), RGB in [0, 1]; None where the stream reads.
+        source: pictures (N, C, h, w) of the codec's format; None where the stream reads.
         quality: quality level, or (N,) of each picture.
     """
 
@@ -101,7 +100,7 @@ def code_clip(
     """Code some frames of training clips.
 
     Args:
-        clip: (N, T, 3, H, W), RGB in [0, 1].
+        clip: pictures (N, T, C, h, w) of the codec's format.
         frames: what to code, in coding order; those of a type whose mode is empty are left out.
         modes: the mode string of each frame type.
         rnn: references are source frames (0), reconstructions (1), or reconstructions with gradients (2).
@@ -116,7 +115,8 @@ def code_clip(
         for frame in frames
         if modes.of(frame.type)
     )
-    return list(_loop(codec, modes, (clip.shape[-2], clip.shape[-1]), tasks, ClipBuffer(clip, rnn)))
+    size = codec.format.pixels(clip.shape[-2], clip.shape[-1])
+    return list(_loop(codec, modes, size, tasks, ClipBuffer(clip, rnn)))
 
 
 def code_sequence(
@@ -129,7 +129,7 @@ def code_sequence(
         codec, modes, size: see `code_frames`.
         structure: frame types, references and order.
         new_stream: gives the stream that a frame is coded with.
-        sources: (1, 3, H, W) pictures in display order, RGB in [0, 1].
+        sources: pictures (1, C, h, w) of the codec's format, in display order.
         quality: quality level.
     """
     ahead = _LookAhead(iter(sources))
@@ -183,13 +183,3 @@ def in_display_order(items: Iterable[tuple[CodedFrame, Item]]) -> Iterator[tuple
             yield first, waiting.pop(first)
             due = first + 1
     yield from sorted(waiting.items())
-
-
-def to_tensor(rgb: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 (3, H, W) to (1, 3, H, W) in [0, 1] on a device."""
-    return torch.from_numpy(np.ascontiguousarray(rgb)).to(device)[None].float() / 255
-
-
-def to_rgb(picture: Tensor) -> np.ndarray:
-    """(1, 3, H, W) in [0, 1] to uint8 (3, H, W), rounded half up."""
-    return (picture[0].float().clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu().numpy()

@@ -160,7 +160,7 @@ def _count(codec: Codec, modes: Modes, chain: list[CodedFrame], last: type[Strea
         coming.pop()
         return EstimatingStream(batch) if coming else last(batch)
 
-    clip = torch.zeros(1, len(chain), 3, *SIZE, device=codec.lmdas.device)
+    clip = torch.zeros(1, len(chain), *codec.format.shape(*SIZE), device=codec.lmdas.device)
     _build_tables(codec)
     with evaluating(codec), torch.no_grad(), _as_it_was(clip.device), _watching(codec, counter), counter:
         code_clip(codec, clip, chain, modes, rnn=1, new_stream=new_stream)

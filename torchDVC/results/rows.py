@@ -19,11 +19,11 @@ from torchDVC.util.files import atomic_path
 class RDRow:
     """One rate point of one sequence, with the conditions it was measured under; ``None`` is an empty cell.
 
-    Rates in bits per pixel of the original size, PSNR in dB (means over frames of the frames' PSNR), complexity in
-    kMAC per pixel, memory in MiB. ``bpp`` counts the bytes of the file on disk and is empty where none was written;
+    Rates in bits per pixel of the original size, PSNR in dB (means over frames of the frames' PSNR), complexity in kMAC
+    per pixel, memory in MiB. ``bpp`` counts the bytes of the file on disk and is empty where none was written;
     ``bpp_estimated`` is what the quantised tables predict. Columns ending in ``_i``, ``_p``, ``_b`` are the means over
-    frames of that type. ``source`` is where the clip was, ``digest`` is of all that the measurement follows from, where
-    the tester measured it.
+    frames of that type. ``format`` is what the codec works in (`torchDVC.dataset.picture_format`), ``source`` where the
+    clip was, ``digest`` is of all that the measurement follows from, where the tester measured it.
     """
 
     dataset: str
@@ -64,6 +64,7 @@ class RDRow:
     checkpoint: str = ""
     matrix: str
     range: str
+    format: str = ""
     settings: str = ""
     source: str = ""
     digest: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from torchDVC.dataset.pictures import write_png
 from torchDVC.models.codec import STRIDE, CodedPicture
-from torchDVC.models.sequence import to_rgb
 
 FRAMES_SHOWN = 8
 """Frames of a sequence that get pictures, evenly spread."""
@@ -37,26 +36,21 @@ def filmed_frames(pixels: int) -> range:
     return range(max(1, min(FILM_FRAMES, FILM_PIXELS // pixels)))
 
 
-def write_pictures(folder: Path, picture: CodedPicture, maps: bool = True) -> None:
-    """Write ``<frame>_source.png``, ``_recon`` and, with ``maps``, ``_error``, ``_mc``, ``_flow``, ``_bits``.
-
-    The last three are left out where the codec has no such thing.
-    """
-    assert picture.source is not None
-    pictures = {"source": to_rgb(picture.source), "recon": to_rgb(picture.state["recon"])}
+def write_pictures(folder: Path, frame: int, pictures: Mapping[str, np.ndarray]) -> None:
+    """Write ``<frame>_<name>.png`` of each picture, uint8 RGB (3, H, W)."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, rgb in (pictures | (_maps(picture) if maps else {})).items():
-        write_png(folder / f"{picture.frame.index:05}_{name}.png", rgb)
+    for name, rgb in pictures.items():
+        write_png(folder / f"{frame:05}_{name}.png", rgb)
 
 
-def _maps(picture: CodedPicture) -> dict[str, np.ndarray]:
-    assert picture.source is not None
-    state = picture.state
-    found = {"error": _grey((state["recon"] - picture.source).abs().mean(1), ERROR_RANGE)}
-    optional: Mapping[str, Callable[[Tensor], np.ndarray]] = {"mc": to_rgb, "flow_hat": flow_picture}
-    found |= {key.removesuffix("_hat"): draw(state[key]) for key, draw in optional.items() if key in state}
+def maps(picture: CodedPicture, source: np.ndarray, recon: np.ndarray) -> dict[str, np.ndarray]:
+    """``error`` of two RGB pictures, ``flow`` and ``bits``, the last two where the codec has such a thing."""
+    difference = torch.from_numpy(recon.astype(np.float32) - source).abs().mean(0, keepdim=True) / 255
+    found = {"error": _grey(difference, ERROR_RANGE)}
+    if "flow_hat" in picture.state:
+        found["flow"] = flow_picture(picture.state["flow_hat"])
     if picture.stream.maps is not None:
-        found["bits"] = _grey(bit_map(picture), BITS_RANGE)
+        found["bits"] = _grey(bit_map(picture, (recon.shape[1], recon.shape[2])), BITS_RANGE)
     return found
 
 
@@ -67,12 +61,12 @@ def flow_picture(flow: Tensor) -> np.ndarray:
     length = (torch.hypot(dx, dy) / FLOW_RANGE).clamp(0, 1)
     offsets = torch.tensor([0.0, 1 / 3, 2 / 3])[:, None, None]
     ramp = (torch.remainder(hue + offsets, 1) * 6 - 3).abs().sub(1).clamp(0, 1)
-    return to_rgb((1 - length * (1 - ramp))[None])
+    return _pixels(1 - length * (1 - ramp))
 
 
-def bit_map(picture: CodedPicture) -> Tensor:
-    """Bits per pixel at each position, (1, H, W), all modules together; a latent's bits are spread over its block."""
-    height, width = picture.state["recon"].shape[-2:]
+def bit_map(picture: CodedPicture, size: tuple[int, int]) -> Tensor:
+    """Bits per pixel at each position, (1, *size), all modules together; a latent's bits are spread over its block."""
+    height, width = size
     total = torch.zeros(1, height, width, device=picture.state["recon"].device)
     for maps in (picture.stream.maps or {}).values():
         for bits in maps:
@@ -88,4 +82,9 @@ def _spread(bits: Tensor, height: int, width: int) -> Tensor:
 
 def _grey(values: Tensor, full: float) -> np.ndarray:
     """(1, H, W) as uint8 (3, H, W), ``full`` white."""
-    return to_rgb((values / full).clamp(0, 1)[:, None].expand(-1, 3, -1, -1))
+    return _pixels((values / full).expand(3, -1, -1))
+
+
+def _pixels(x: Tensor) -> np.ndarray:
+    """(3, H, W) in [0, 1] as uint8."""
+    return (x.float().clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu().numpy()

@@ -25,7 +25,7 @@ from torchDVC.entropy.streams import EstimatingStream
 from torchDVC.models import checkpoints
 from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import Model, content_hash
-from torchDVC.models.sequence import code_sequence, to_tensor
+from torchDVC.models.sequence import code_sequence
 from torchDVC.results import complexity
 from torchDVC.results.folder import ResultsFolder
 from torchDVC.results.rows import PLACE, POINT, FrameRow, RDRow, frame_means, point_path
@@ -155,7 +155,8 @@ class Tester(Runner):
         self, reader: VideoReader, process: Process, quality: int, conditions: dict[str, Any], place: Path
     ) -> None:
         info, identity = reader.info, {name: conditions[name] for name in POINT}
-        measurement = Measurement({"run_id": self.run_folder.run_id, **identity}, self.config.ms_ssim)
+        identity["run_id"] = self.run_folder.run_id
+        measurement = Measurement(identity, self.codec.format, self.config.ms_ssim)
         stream = self.coder.stream(place) if self.options.write_stream else None
         with contextlib.ExitStack() as pictures:
             if self._pictured:
@@ -179,7 +180,8 @@ class Tester(Runner):
             "intra_period": options.intra_period, "gop_size": options.gop_size, "matrix": reader.info.matrix,
             "frames": reader.info.frames,
             "codec": options.experiment_name or Path(options.model_config).stem + "-ssim" * options.ssim,
-            "model": self.model.name, "checkpoint": self.checkpoint, "source": sequence.source,
+            "model": self.model.name, "format": self.codec.format.name, "checkpoint": self.checkpoint,
+            "source": sequence.source,
             "settings": f"precision {self.arithmetic}" + ", real stream" * options.write_stream,
         }  # fmt: skip
 
@@ -229,7 +231,7 @@ class Tester(Runner):
         """Pictures for the codec; the frames they were made from wait to be compared with."""
         for index, frame in enumerate(reader):
             waiting[index] = frame
-            yield to_tensor(frame.rgb, self.device)
+            yield self.codec.format.to_tensor(frame, self.device)
 
     def _peaks(self, process: Process, width: int, height: int) -> dict[str, float]:
         """Memory of coding clips of a size, measured once; nothing with ``--no-memory``."""

@@ -211,7 +211,7 @@ class Trainer(Runner):
 
     def step(self, stage: Stage, batch: Tensor) -> dict[str, Tensor]:
         """Forward, backward and update on a uint8 batch (N, T, 3, P, P)."""
-        clip = batch.to(self.device, non_blocking=True).float() / 255
+        clip = self.codec.format.from_rgb(batch.to(self.device, non_blocking=True))
         frames, levels = draw(
             stage, self.position, self.options.seed, clips=len(clip), levels=self.codec.levels,
             rank=self.fabric.global_rank, processes=self.fabric.world_size,

@@ -14,7 +14,6 @@ from torchDVC.config.command_line import TrainOptions
 from torchDVC.dataset.testing import TestSequence, test_sequences
 from torchDVC.entropy.streams import EstimatingStream
 from torchDVC.models.codec import Codec, evaluating
-from torchDVC.models.sequence import to_tensor
 from torchDVC.training.averages import Averages
 from torchDVC.util.progress import Progress
 
@@ -49,7 +48,7 @@ class Validation:
     def _of(self, codec: Codec, sequence: TestSequence, loss: Callable[..., dict[str, Tensor]]) -> dict[str, Tensor]:
         frames = _frames(self.stage, self.seed)
         pictures = sequence.open().read(range(frames_read(self.stage, self.seed)))
-        clip = torch.stack([to_tensor(picture.rgb, self.device) for picture in pictures], 1)
+        clip = torch.stack([codec.format.to_tensor(picture, self.device) for picture in pictures], 1)
         quality = torch.full((1,), codec.levels // 2, dtype=torch.int64, device=self.device)
         return loss(clip, frames, quality, codec.lmdas[quality], EstimatingStream)
 

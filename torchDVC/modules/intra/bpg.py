@@ -10,7 +10,7 @@ from torchDVC.modules.intra.conventional import ConventionalIntra
 from torchDVC.util.errors import BitstreamError, DataError
 
 
-@codec_module(encoder_reads="frame", writes="recon", codes=True, from_zero="qp")
+@codec_module(encoder_reads="frame", writes="recon", codes=True, from_zero="qp", formats="rgb")
 class BPGIntra(ConventionalIntra):
     """BPG pictures by libbpg's ``bpgenc`` and ``bpgdec``, which the user installs; 4:4:4.
 

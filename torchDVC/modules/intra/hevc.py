@@ -29,7 +29,7 @@ def intra_options(preset: str, qp: float) -> dict[str, str]:
     return {"preset": preset, "x265-params": parameters}
 
 
-@codec_module(encoder_reads="frame", writes="recon", codes=True, from_zero="qp")
+@codec_module(encoder_reads="frame", writes="recon", codes=True, from_zero="qp", formats="rgb")
 class HEVCIntra(ConventionalIntra):
     """HEVC intra pictures by x265 as PyAV bundles it, in YUV 4:2:0, BT.709 limited range.
 
