@@ -27,7 +27,8 @@ from torchDVC.bitstream.container_format import HEADER_BYTES, Header
 from torchDVC.codec import main
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.video import Frame, VideoInfo, open_video, open_writer
-from torchDVC.models import checkpoints
+from torchDVC.models import checkpoints, model_store
+from torchDVC.results.metrics import plane_psnr
 from torchDVC.results.rows import read_rows
 from torchDVC.util.errors import BitstreamError
 
@@ -97,6 +98,35 @@ def test_export_encode_decode_and_info(
     assert "model" in refused(capsys, "decode", coded, tmp_path / "again.y4m")
     run("info", coded)
     assert "bits of modules are not shown" in capsys.readouterr().out
+
+
+def test_the_shipped_model_is_the_default(
+    sources: list[str], clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    coded, pretrained = tmp_path / "out.lcp", tmp_path / "pretrained"
+    monkeypatch.setattr(model_store, "SHIPPED", pretrained)
+    said = refused(capsys, "encode", clip_folder / "one.y4m", coded)
+    assert said.startswith("no model comes with this version; expected --model FILE") and said.count("\n") == 1
+    run("export", *sources, "--out", pretrained / "shipped.safetensors")
+    run("encode", clip_folder / "one.y4m", coded, "--frames", 3)
+    assert not (tmp_path / "log").exists()  # no second copy
+    run("decode", coded, tmp_path / "out.y4m")
+    assert len(pictures(tmp_path / "out.y4m")) == 3
+
+
+def test_an_mp4_is_near_lossless_and_says_so(
+    sources: list[str], clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("encode", clip_folder / "one.y4m", tmp_path / "a.lcp", *sources, "--frames", 4)
+    for name in ("a.mp4", "a.y4m"):
+        run("decode", tmp_path / "a.lcp", tmp_path / name)
+        said = capsys.readouterr().out
+        assert ("stored near-lossless, by x264 at CRF 4" in said) == name.endswith("mp4")
+    exact, stored = open_video(tmp_path / "a.y4m"), open_video(tmp_path / "a.mp4")
+    assert stored.info.frames == 4
+    for one, other in zip(exact, stored, strict=True):
+        assert plane_psnr(one.yuv[0], other.yuv[0]) > 45
 
 
 def test_encode_from_a_csv_and_a_raw_clip(sources: list[str], clip_folder: Path, tmp_path: Path) -> None:
@@ -257,7 +287,8 @@ def test_problems_are_one_line_each(
     untrained = sources[:4]
     assert "--checkpoint is missing" in refused(capsys, "encode", clip, out, *untrained)
     assert "--checkpoint is missing" in refused(capsys, "export", *untrained, "--out", tmp_path / "m.safetensors")
-    assert "either --model or --model_config" in refused(capsys, "encode", clip, out)
+    both = refused(capsys, "encode", clip, out, *sources, "--model", "m")
+    assert "both --model and --model_config; expected one of them" in both
     assert "OUTPUT is missing" in refused(capsys, "encode", clip, *sources)
     assert "unknown command 'encod'" in refused(capsys, "encod")
     assert "--quality 1; expected 0 to 0" in refused(capsys, "encode", clip, out, *sources, "--quality", 1)

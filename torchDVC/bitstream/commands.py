@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 
-from torchDVC.bitstream.container import ContainerReader, write_container
+from torchDVC.bitstream.container import ContainerReader, ContainerWriter, write_container
 from torchDVC.bitstream.container_format import Header
 from torchDVC.bitstream.export import export_model
 from torchDVC.bitstream.inspection import Inspection
 from torchDVC.bitstream.options import DecodeOptions, EncodeOptions, ExportOptions, InfoOptions, Options
 from torchDVC.bitstream.playback import Playback
+from torchDVC.bitstream.rate_control import RateControl, controlled
 from torchDVC.bitstream.streams import header_of, read_frames, write_frames
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.dataset.frame import Frame
@@ -24,10 +27,13 @@ from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import Model, save_model
 from torchDVC.models.sequence import in_display_order
 from torchDVC.util.device import choose_device, described
-from torchDVC.util.errors import BitstreamError, CheckpointError, DataError
+from torchDVC.util.errors import BitstreamError, CheckpointError, ConfigError, DataError
 from torchDVC.util.progress import Progress
 
 _log = logging.getLogger(__name__)
+
+RATE_TOLERANCE = 0.05
+"""A file that misses the rate asked for by a larger part than this gets a word about it."""
 
 
 def run(options: Options) -> None:
@@ -57,23 +63,70 @@ def encode(options: EncodeOptions) -> None:
         fps=options.fps,
     )  # fmt: skip
     device = choose_device(options.device)
-    model = export_model(options) if options.model is None else model_store.open_model(options.model)
+    model = _encoding_model(options)
     quality = (model.codec.levels - 1) // 2 if options.quality is None else options.quality
-    header = header_of(model, reader.info, CodingStructure(options.intra_period, options.gop_size), quality)
+    structure = CodingStructure(options.intra_period, options.gop_size)
+    header = header_of(model, reader.info, structure, quality)
     model_store.keep(model)
     move(model, device)
-    form = model.codec.format
+
+    def sources() -> Iterator[Tensor]:
+        return (model.codec.format.to_tensor(frame, device) for frame in reader)
+
+    control = None
+    if (bits := _bits_asked(options, reader.info)) is not None:
+        control = controlled(model, header.structure, reader.info, sources, bits, options.passes, options.input.name)
+        header = replace(header, quality=control.planned)
     with write_container(options.output, header) as writer:
-        frames = 0
         with Progress(reader.info.frames, options.input.name, unit="frame") as bar:
-            pace = _Pace()
-            for _ in write_frames(model, writer, (form.to_tensor(frame, device) for frame in reader)):
-                frames += 1
-                bar.update(rate=_rate(writer.size, header, frames), pace=pace.of(frames))
+            frames = _encode(model, writer, sources(), control, bar)
         if not frames:
             raise DataError(f"{options.input}: no frames to encode")
     size = options.output.stat().st_size
-    print(f"{options.output}: {frames} frames, {size} bytes, {_rate(size, header, frames)}, model {model}")
+    if bits is not None:
+        _warn_of_rate(size, frames, bits, header)
+    print(f"{options.output}: {frames} frames, {size} bytes, {', '.join(_rates(size, header, frames))}, model {model}")
+
+
+def _encode(
+    model: Model, writer: ContainerWriter, sources: Iterable[Tensor], control: RateControl | None, bar: Progress
+) -> int:
+    """Write all frames, under control or with the header's quality; returns how many there were."""
+    frames, pace = 0, _Pace()
+    for picture in write_frames(model, writer, sources, quality=control.level if control else None):
+        frames += 1
+        if control:
+            control.spend(picture.frame, 8 * writer.size - control.spent)
+        bpp, bitrate = _rates(writer.size, writer.header, frames)
+        bar.update(rate=bpp, bitrate=bitrate, pace=pace.of(frames))
+    return frames
+
+
+def _encoding_model(options: EncodeOptions) -> Model:
+    """The model named, or described, or shipped."""
+    if options.model is not None:
+        model = model_store.open_model(options.model)
+    else:
+        model = model_store.shipped() if options.model_config is None else export_model(options)
+    if model.codec.levels == 1 and (options.bitrate or options.bpp):
+        flag = "--bitrate" if options.bitrate else "--bpp"
+        raise ConfigError([f"{flag} needs a model of several quality levels; expected another than {model}, of one"])
+    return model
+
+
+def _bits_asked(options: EncodeOptions, info: VideoInfo) -> float | None:
+    """What a frame is to take on average."""
+    if options.bitrate is not None:
+        return options.bitrate / float(info.fps)
+    return None if options.bpp is None else options.bpp * info.width * info.height
+
+
+def _warn_of_rate(size: int, frames: int, bits: float, header: Header) -> None:
+    """Say where a file missed the rate that was asked for, as the model has no level for it."""
+    off = 8 * size / (bits * frames) - 1
+    if abs(off) > RATE_TOLERANCE:
+        asked, end = " or ".join(_rates(bits * frames / 8, header, frames)), "coarsest" if off > 0 else "finest"
+        _log.warning("asked for %s, %+.0f %% off: the %s quality comes no nearer", asked, 100 * off, end)
 
 
 def decode(options: DecodeOptions) -> None:
@@ -94,7 +147,7 @@ def decode(options: DecodeOptions) -> None:
                 raise BitstreamError(f"no frame can be decoded: {playback.damage or f'{options.input}: it is empty'}")
     for remark in playback.remarks():
         _log.warning("%s", remark)
-    print(f"{options.output}: {writer.written} frames, model {model}")
+    print(f"{options.output}: {writer.written} frames, model {model}{writer.remark}")
 
 
 def info(options: InfoOptions) -> None:
@@ -152,7 +205,8 @@ def _decoded(
     for count, picture in enumerate(pictures, 1):
         size = (header.height, header.width)
         yield picture.frame, form.to_frame(picture.state["recon"], size, header.matrix, header.range)
-        bar.update(rate=_rate(reader.taken, reader.header, count), pace=pace.of(count))
+        bpp, bitrate = _rates(reader.taken, header, count)
+        bar.update(rate=bpp, bitrate=bitrate, pace=pace.of(count))
 
 
 class _Pace:
@@ -166,5 +220,7 @@ class _Pace:
         return f"{frames / (time.perf_counter() - self._start):.2f} frames/s"
 
 
-def _rate(size: int, header: Header, frames: int) -> str:
-    return f"{8 * size / (header.width * header.height * frames):.4f} bpp"
+def _rates(size: float, header: Header, frames: int) -> tuple[str, str]:
+    """What so many bytes for so many frames are, per pixel and per second."""
+    bits = 8 * size / frames
+    return f"{bits / (header.width * header.height):.4f} bpp", f"{bits * float(header.fps) / 1000:.1f} kbit/s"

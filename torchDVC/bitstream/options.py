@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,13 +10,14 @@ from pathlib import Path
 
 from torchDVC.config.command_line import RunOptions
 from torchDVC.config.flags import argument, flag, parse_flags, same_flag, switch_flag
-from torchDVC.config.values import Unexpected, any_path, choice, whole, words
+from torchDVC.config.values import Unexpected, any_path, choice, number, whole, words
 from torchDVC.util.files import in_the_way
 
 _FILES = "files"
 _MODEL = "model"
+_RATE = "rate and quality"
 _VIDEO = "video"
-_GROUPS = (_FILES, _MODEL, _VIDEO, "coding structure", "machine")
+_GROUPS = (_FILES, _MODEL, _RATE, _VIDEO, "coding structure", "machine")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -24,6 +26,17 @@ def _size(text: str) -> tuple[int, int]:
         return whole(1, 16384)(width), whole(1, 16384)(height)
     except Unexpected:
         raise Unexpected("width and height in pixels, such as 1920x1080") from None
+
+
+def _bitrate(text: str) -> float:
+    factor = {"k": 1e3, "m": 1e6}.get(text[-1:].lower())
+    try:
+        value = float(text[:-1]) * factor if factor else float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise Unexpected("bits a second, such as 300k, 1.5M or 250000")
+    return value
 
 
 def _fps(text: str) -> Fraction:
@@ -94,14 +107,27 @@ class EncodeOptions(SourceOptions):
     input: Path = argument(any_path, "video file, .y4m, .yuv, picture or folder of them", group=_FILES, metavar="INPUT")
     output: Path = argument(any_path, "the stream to write, .lcp", group=_FILES, metavar="OUTPUT")
     model: str | None = flag(
-        words, "model file, or the name of a model that is kept or shipped", group=_MODEL, metavar="FILE", default=None
+        words,
+        "model file, or the name of a model that is kept (default: the one that is shipped)",
+        group=_MODEL,
+        metavar="FILE",
+        default=None,
     )
     quality: int | None = flag(
         whole(0, 255),
         "quality level of a variable-rate model, 0 the coarsest (default: the middle one)",
-        group=_MODEL,
+        group=_RATE,
         metavar="N",
         default=None,
+    )
+    bitrate: float | None = flag(
+        _bitrate, "bits a second of the file, such as 300k or 1.5M", group=_RATE, metavar="R", default=None
+    )
+    bpp: float | None = flag(
+        number(above=True), "bits per pixel of the file, such as 0.1", group=_RATE, metavar="B", default=None
+    )
+    passes: int = flag(
+        whole(1, 2), "with --bitrate or --bpp: 2 codes twice, to meet it better", group=_RATE, metavar="N", default=1
     )
     frames: int | None = flag(whole(1), "code at most so many frames", group=_VIDEO, metavar="N", default=None)
     size: tuple[int, int] | None = flag(
@@ -129,8 +155,13 @@ class EncodeOptions(SourceOptions):
     def problems(self) -> Iterator[str]:
         """What is wrong with combinations of flags."""
         yield from _output_problems("OUTPUT", self.output, self.input, self.model, self.checkpoint, suffix=".lcp")
-        if (self.model is None) == (self.model_config is None):
-            yield "expected either --model or --model_config (with --checkpoint)"
+        if self.model is not None and self.model_config is not None:
+            yield "both --model and --model_config; expected one of them, or neither for the shipped model"
+        rates = [name for name in ("quality", "bitrate", "bpp") if getattr(self, name) is not None]
+        if len(rates) > 1:
+            yield f"--{' and --'.join(rates)}; expected one of them"
+        if self.passes > 1 and rates not in (["bitrate"], ["bpp"]):
+            yield f"--passes {self.passes} has no use without --bitrate or --bpp; expected one of them"
         if self.gop_size > 128:
             yield f"--gop_size {self.gop_size}; expected at most 128 in a stream"
         if self.intra_period > 65535:
@@ -177,7 +208,7 @@ _COMMANDS: dict[str, tuple[type, str, str]] = {
     ),
     "encode": (
         EncodeOptions,
-        "INPUT OUTPUT --model FILE [flags]",
+        "INPUT OUTPUT [flags]",
         "Encode a video of any size and length. The model is kept where decoders find it.",
     ),
     "decode": (DecodeOptions, "INPUT OUTPUT [flags]", "Decode a stream."),

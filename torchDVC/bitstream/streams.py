@@ -14,7 +14,7 @@ from torchDVC.dataset.frame import VideoInfo
 from torchDVC.entropy.streams import ReadingStream, WritingStream
 from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import SHOWN_DIGITS, Model
-from torchDVC.models.sequence import FrameTask, code_frames, code_sequence
+from torchDVC.models.sequence import FrameTask, Quality, code_frames, code_sequence
 from torchDVC.util.errors import BitstreamError, CheckpointError, ConfigError
 
 Conceal = Callable[[BitstreamError], None]
@@ -48,17 +48,22 @@ def _lacking_mode(model: Model, structure: CodingStructure) -> str:
 
 
 def write_frames(
-    model: Model, writer: ContainerWriter, sources: Iterable[Tensor], *, keep_maps: bool = False
+    model: Model, writer: ContainerWriter, sources: Iterable[Tensor], *, quality: Quality | None = None,
+    keep_maps: bool = False,
 ) -> Iterator[CodedPicture]:
-    """Encode pictures (1, 3, H, W) into a container; yields each coded frame after it was written."""
+    """Encode pictures (1, 3, H, W) into a container; yields each coded frame after it was written.
+
+    ``quality`` is the level of all frames, or chooses that of each; None: the header's.
+    """
     header = writer.header
     pictures = code_sequence(
         model.codec, model.modes, header.structure, (header.height, header.width),
-        lambda frame: WritingStream(keep_maps=keep_maps), sources=sources, quality=header.quality,
+        lambda frame: WritingStream(keep_maps=keep_maps), sources=sources,
+        quality=header.quality if quality is None else quality,
     )  # fmt: skip
     for picture in pictures:
         assert isinstance(picture.stream, WritingStream)
-        writer.write(picture.frame, picture.stream.payload())
+        writer.write(picture.frame, picture.stream.payload(), int(picture.quality))
         yield picture
 
 

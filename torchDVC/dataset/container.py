@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import av
 import numpy as np
@@ -22,8 +23,8 @@ _MATRIX_OF_TAG = {1: "bt709", 2: "bt709", 4: "bt601", 5: "bt601", 6: "bt601"}
 _TAG_OF_MATRIX = {"bt709": 1, "bt601": 6}
 _RGB_TAG = 0
 
-CRF = 8
-"""x264's quality for clips that are written to be looked at: about 48 dB or more, visually lossless."""
+CRF = 4
+"""x264's quality for clips that are written to be looked at: on common clips 49 dB of luma or more, near-lossless."""
 
 
 class ContainerReader(VideoReader):
@@ -111,6 +112,7 @@ class Mp4Writer(VideoWriter):
     """
 
     crf: int = CRF
+    remark: ClassVar[str] = f"; stored near-lossless, by x264 at CRF {CRF}: write .y4m for the decoder's very samples"
 
     def _open(self, path: Path) -> None:
         info = self.info

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,6 +210,8 @@ class VideoWriter(ABC):
     path: Path
     info: VideoInfo
     written: int = field(default=0, init=False)
+    remark: ClassVar[str] = ""
+    """What a user should know of how such a file keeps pictures, to stand behind other words."""
 
     def __post_init__(self) -> None:
         self._atomic = self._destination()

@@ -54,6 +54,16 @@ def open_model(name: str) -> Model:
     raise CheckpointError(f"{name}: no such model file, nor a model of that name{nearest(name, names)}")
 
 
+def shipped() -> Model:
+    """The model that comes with this version, which codes where none is named; of several, the last by name."""
+    files = sorted(SHIPPED.glob(f"*{SUFFIX}"))
+    if not files:
+        raise CheckpointError(
+            "no model comes with this version; expected --model FILE, or --model_config CSV with --checkpoint PATH"
+        )
+    return load_model(files[-1])
+
+
 def _files_of(prefix: str) -> Iterator[Path]:
     """The files that say their hash begins so; those named after it are asked first."""
     files = sorted(_files(), key=lambda path: prefix[:SHOWN_DIGITS] not in path.name)

@@ -18,6 +18,8 @@ from torchDVC.models.codec import Codec, CodedPicture
 from torchDVC.util.errors import BitstreamError
 
 Item = TypeVar("Item")
+Quality = int | Callable[[CodedFrame], int]
+"""One quality level, or what chooses that of each frame, called when the frame before it was coded and handed out."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def code_clip(
 
 def code_sequence(
     codec: Codec, modes: Modes, structure: CodingStructure, size: tuple[int, int],
-    new_stream: Callable[[CodedFrame], Stream], *, sources: Iterable[Tensor], quality: int = 0,
+    new_stream: Callable[[CodedFrame], Stream], *, sources: Iterable[Tensor], quality: Quality = 0,
 ) -> Iterator[CodedPicture]:
     """Encode a sequence, frame by frame in coding order; the length need not be known.
 
@@ -130,11 +132,12 @@ def code_sequence(
         structure: frame types, references and order.
         new_stream: gives the stream that a frame is coded with.
         sources: pictures (1, C, h, w) of the codec's format, in display order.
-        quality: quality level.
+        quality: quality level, or what chooses each frame's.
     """
     ahead = _LookAhead(iter(sources))
+    level = quality if callable(quality) else lambda frame: quality
     tasks = (
-        FrameTask(frame, new_stream(frame), ahead.take(frame.index), quality) for frame in _order(structure, ahead)
+        FrameTask(frame, new_stream(frame), ahead.take(frame.index), level(frame)) for frame in _order(structure, ahead)
     )
     return code_frames(codec, modes, size, tasks)
 

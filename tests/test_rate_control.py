@@ -1,0 +1,195 @@
+"""Files come out at the rate that was asked for: by simulation, and with a small model and real files."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.lively_models import lively
+from tests.small_model import make_small_model
+from torchDVC.bitstream.container import ContainerReader
+from torchDVC.bitstream.rate_control import RateControl, RateCurves
+from torchDVC.codec import main
+from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.dataset.procedural import procedural_clip
+from torchDVC.dataset.video import Frame, VideoInfo, open_writer
+from torchDVC.models import checkpoints
+
+SIZE, FRAMES = (96, 80), 96
+Bits = Callable[[CodedFrame, int], float]
+
+
+def codec(levels: int, octaves: float, seed: int = 0, cut: int = 10**6) -> Bits:
+    """Bits of a frame: ``octaves`` from the first to the last level, some noise, and four times as many from a cut."""
+    noise = random.Random(seed)
+    factors = [2 ** noise.gauss(0, 0.3) * (4 if index >= cut else 1) for index in range(1000)]
+
+    def bits(frame: CodedFrame, level: int) -> float:
+        base = {"I": 30_000, "P": 4_000, "B": 2_000}[frame.type]
+        return base * factors[frame.index] * 2 ** (octaves * level / (levels - 1) - octaves / 2)
+
+    return bits
+
+
+def run(control: RateControl, order: Iterable[CodedFrame], bits: Bits) -> list[int]:
+    """Let frames take what they do; the levels chosen."""
+    levels = []
+    for frame in order:
+        levels.append(control.level(frame))
+        control.spend(frame, bits(frame, levels[-1]))
+    return levels
+
+
+def controlled(levels: int, bits: Bits, asked: float, structure: CodingStructure, frames: int) -> RateControl:
+    first = structure.order(2)
+    tried = sorted({round(i * (levels - 1) / 3) for i in range(4)})
+    curves = RateCurves(tried, {frame.type: [bits(frame, level) for level in tried] for frame in first})
+    return RateControl(curves, levels, asked, structure, frames)
+
+
+@pytest.mark.parametrize("structure", [CodingStructure(32), CodingStructure(0), CodingStructure(16, 8)], ids=str)
+@pytest.mark.parametrize("levels", [5, 64])
+@pytest.mark.parametrize("seed", range(5))
+def test_one_pass_and_two_by_simulation(structure: CodingStructure, levels: int, seed: int) -> None:
+    bits, order = codec(levels, 6, seed), structure.order(FRAMES)
+    asked = sum(bits(frame, levels // 2) for frame in order) / FRAMES * 1.15
+    control = controlled(levels, bits, asked, structure, FRAMES)
+    run(control, order, bits)
+    assert control.spent == pytest.approx(asked * FRAMES, rel=0.05)
+    again = control.again()
+    chosen = run(again, order, bits)
+    assert again.spent == pytest.approx(asked * FRAMES, rel=0.02)
+    assert max(chosen) - min(chosen) <= max(2, levels // 8)  # a steady quality, since all is known
+
+
+@pytest.mark.parametrize("cut", [20, 50, 80])
+def test_a_cut_is_paid_for(cut: int) -> None:
+    structure, bits = CodingStructure(32), codec(64, 6, cut=cut)
+    order = structure.order(FRAMES)
+    asked = sum(bits(frame, 30) for frame in order) / FRAMES
+    control = controlled(64, bits, asked, structure, FRAMES)
+    run(control, order, bits)
+    assert control.spent == pytest.approx(asked * FRAMES, rel=0.05)
+
+
+def test_a_clip_of_unknown_length_keeps_the_rate() -> None:
+    structure, bits = CodingStructure(32), codec(64, 6)
+    order = structure.order(400)
+    asked = sum(bits(frame, 40) for frame in order) / 400
+    control = controlled(64, bits, asked, structure, 0)
+    run(control, order, bits)
+    assert control.spent == pytest.approx(asked * 400, rel=0.05)
+
+
+def test_what_cannot_be_met_ends_at_the_last_level() -> None:
+    structure, bits = CodingStructure(32), codec(64, 6)
+    control = controlled(64, bits, 10, structure, FRAMES)
+    assert set(run(control, structure.order(FRAMES), bits)) == {0}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The flags that name a small model of 9 quality levels."""
+    folder = tmp_path_factory.mktemp("levels")
+    model = make_small_model(folder, folder, levels=9)
+    checkpoint = folder / "trained.safetensors"
+    checkpoints.save(checkpoint, {"model": lively(model.codec()).state_dict()})
+    return ["--model_config", str(folder / "model.csv"), "--run_config", str(folder / "test.cfg"),
+            "--checkpoint", str(checkpoint)]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """96 frames with a scene cut, at 25 frames/s."""
+    path = tmp_path_factory.mktemp("clip") / "clip.y4m"
+    with open_writer(path, VideoInfo(*SIZE, fps=25)) as writer:
+        for rgb in chain(procedural_clip(0, 60, SIZE), procedural_clip(1, FRAMES - 60, SIZE)):
+            writer.write(Frame(rgb=rgb))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def own_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    monkeypatch.delenv("TORCHDVC_MODELS", raising=False)
+
+
+def bpp(path: Path) -> float:
+    return 8 * path.stat().st_size / (SIZE[0] * SIZE[1] * FRAMES)
+
+
+@pytest.fixture(scope="module")
+def ends(sources: list[str], clip: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[float, float]:
+    """Rates of the coarsest and the finest quality."""
+    paths = [tmp_path_factory.mktemp("ends") / f"{quality}.lcp" for quality in (0, 8)]
+    for path in paths:
+        assert main(["encode", str(clip), str(path), *sources, "--quality", path.stem]) == 0
+    return bpp(paths[0]), bpp(paths[1])
+
+
+@pytest.mark.parametrize(("passes", "within"), [("1", 0.05), ("2", 0.02)])
+@pytest.mark.parametrize("gop_size", ["1", "4"])
+def test_files_meet_the_rate(
+    sources: list[str], clip: Path, ends: tuple[float, float], tmp_path: Path, passes: str, within: float,
+    gop_size: str, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    asked, coded = float(np.sqrt(ends[0] * ends[1])), tmp_path / "a.lcp"
+    flags = ["--bpp", f"{asked}", "--passes", passes, "--gop_size", gop_size]
+    assert main(["encode", str(clip), str(coded), *sources, *flags]) == 0
+    assert bpp(coded) == pytest.approx(asked, rel=within)
+    said = capsys.readouterr()
+    kilobits = 8 * coded.stat().st_size / FRAMES * 25 / 1000
+    assert f"{bpp(coded):.4f} bpp, {kilobits:.1f} kbit/s, model" in said.out
+    assert "frames/s" in said.err and f"bitrate {kilobits:.1f}"[:9] in said.err
+    with ContainerReader(coded) as reader:
+        assert len({packet.quality for packet in reader.packets()}) > 1
+    assert main(["decode", str(coded), str(tmp_path / "a.y4m")]) == 0
+
+
+def test_a_bitrate_is_bits_per_second(
+    sources: list[str], clip: Path, ends: tuple[float, float], tmp_path: Path
+) -> None:
+    kilobits = 1.3 * ends[0] * SIZE[0] * SIZE[1] * 25 / 1000
+    assert main(["encode", str(clip), str(tmp_path / "a.lcp"), *sources, "--bitrate", f"{kilobits:.3f}k"]) == 0
+    assert bpp(tmp_path / "a.lcp") == pytest.approx(1.3 * ends[0], rel=0.05)
+
+
+def test_an_impossible_rate_is_told(
+    sources: list[str], clip: Path, ends: tuple[float, float], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["encode", str(clip), str(tmp_path / "a.lcp"), *sources, "--bpp", f"{ends[0] / 2}"]) == 0
+    (message,) = caplog.messages
+    assert "% off: the coarsest quality comes no nearer" in message
+
+
+def test_a_model_of_one_level_has_no_rate_to_choose(
+    tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_small_model(tmp_path / "one", tmp_path)
+    checkpoint = tmp_path / "one.safetensors"
+    checkpoints.save(checkpoint, {"model": model.codec().state_dict()})
+    flags = ["--model_config", str(model.path / "model.csv"), "--run_config", str(model.path / "test.cfg"),
+             "--checkpoint", str(checkpoint), "--bitrate", "300k"]  # fmt: skip
+    assert main(["encode", str(clip), str(tmp_path / "a.lcp"), *flags]) == 2
+    assert "--bitrate needs a model of several quality levels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--quality", "3", "--bpp", "0.1"], "--quality and --bpp; expected one of them"),
+        (["--passes", "2"], "--passes 2 has no use without --bitrate or --bpp"),
+        (["--bitrate", "300x"], "expected bits a second, such as 300k, 1.5M or 250000"),
+        (["--bpp", "0"], "expected a number above 0"),
+    ],
+)
+def test_rates_that_make_no_sense(
+    tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    assert main(["encode", str(clip), str(tmp_path / "a.lcp"), *flags]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "a.lcp").exists()
