@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """96 frames with a scene cut, at 25 frames/s."""
     path = tmp_path_factory.mktemp("clip") / "clip.y4m"
-    with open_writer(path, VideoInfo(*SIZE, fps=25)) as writer:
+    with open_writer(path, VideoInfo(*SIZE, fps=Fraction(25))) as writer:
         for rgb in chain(procedural_clip(0, 60, SIZE), procedural_clip(1, FRAMES - 60, SIZE)):
             writer.write(Frame(rgb=rgb))
     return path
