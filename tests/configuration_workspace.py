@@ -18,7 +18,7 @@ from torchDVC.config.registry import codec_module
 class ToyIntra:
     def __init__(self, width: int, levels: tuple[int, ...] = (1, 2), gain: float | None = None): ...
 
-@codec_module(reads="refs", encoder_reads="frame", writes="flow:flow aligned:picture", encoder_only=True)
+@codec_module(reads="refs", encoder_reads="frame", writes="flow:flow flow_warped:picture", encoder_only=True)
 class ToyEstimator:
     def __init__(self, pyramid: int = 4, mode: Literal["fast", "slow"] = "fast"): ...
 
@@ -79,7 +79,7 @@ epochs = 5
 pmode = e m
 pairs = step123
 loss.R = motion_rate
-loss.D = warped_distortion/0.5*aligned_distortion
+loss.D = warped_distortion/0.5*flow_warped_distortion
 
 [process: joint]
 imode = i

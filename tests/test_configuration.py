@@ -66,7 +66,7 @@ def test_a_train_cfg_becomes_stages(workspace: Workspace) -> None:
     assert (motion.name, motion.where, motion.epochs, motion.batch_size) == ("motion", "train.cfg:7", 5, 3)
     assert (motion.pmode, motion.train, motion.pairs, motion.frames) == ("em", "em", "step123", 4)
     assert motion.loss_r == ((1.0, "motion_rate"),)
-    assert motion.loss_d == ((1.0, "warped_distortion"), (0.5, "aligned_distortion"))
+    assert motion.loss_d == ((1.0, "warped_distortion"), (0.5, "flow_warped_distortion"))
     assert (joint.imode, joint.pmode, joint.train, joint.rnn, joint.frames) == ("i", "emcr", "mcr", 2, 3)
     assert (joint.loss_r, joint.loss_d) == (((1.0, "rate"),), ((1.0, "distortion"),))
     assert (joint.lmda, motion.lmda, joint.steps, joint.cut) == ((256.0, 2048.0), None, None, None)

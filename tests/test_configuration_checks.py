@@ -109,7 +109,7 @@ def test_a_stage_that_contradicts_itself_is_refused(workspace: Workspace, lines:
     loss = (
         []
         if any(line.startswith("loss.D") for line in lines) or "emcr" in lines[0]
-        else ["loss.D = aligned_distortion"]
+        else ["loss.D = flow_warped_distortion"]
     )
     (problem,) = workspace.stage_problems(*lines, *loss)
     assert problem.startswith(f"train.cfg:{expected}")

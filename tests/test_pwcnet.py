@@ -63,8 +63,8 @@ def test_each_reference_has_a_flow_of_its_own() -> None:
         written = net(state, EstimatingStream())
         alone = [net.estimate(frame, ref) for ref in (left, right)]
     torch.testing.assert_close(written["flow"], torch.stack(alone, 1))
-    aligned = [warp(ref, flow) for ref, flow in zip((left, right), alone, strict=True)]
-    torch.testing.assert_close(written["aligned"], torch.stack(aligned).mean(0))
+    warped = [warp(ref, flow) for ref, flow in zip((left, right), alone, strict=True)]
+    torch.testing.assert_close(written["flow_warped"], torch.stack(warped).mean(0))
 
 
 def test_it_learns_a_shift() -> None:

@@ -30,7 +30,7 @@ from torchDVC.bitstream.container_format import (
     CutOff,
     Header,
     Input,
-    Position,
+    PacketPosition,
     checksum,
     varint,
 )
@@ -88,7 +88,7 @@ class ContainerWriter:
         self.header = replace(header, frames=None)
         self.size = 0
         self._file = file
-        self._position = Position(header.gop_size, references=header.references)
+        self._position = PacketPosition(header.gop_size, references=header.references)
         self._intra: list[IntraEntry] = []
         self._put(self.header.to_bytes())
 
@@ -186,7 +186,7 @@ class ContainerReader:
         the packets simply end with the last whole one.
         """
         offset = start.offset if start else HEADER_BYTES
-        position = None if start else Position(self.header.gop_size, references=self.header.references)
+        position = None if start else PacketPosition(self.header.gop_size, references=self.header.references)
         while True:
             try:
                 packet, position = self._read(offset, position)
@@ -231,7 +231,7 @@ class ContainerReader:
                 yield IntraEntry(packet.coding_index, packet.frame.index, offset)
             offset += packet.size
 
-    def _read(self, offset: int, position: Position | None) -> tuple[Packet | None, Position]:
+    def _read(self, offset: int, position: PacketPosition | None) -> tuple[Packet | None, PacketPosition]:
         """The packet at a place in the file, None at the end of packets, and the position after it.
 
         position: where the packet stands in coding order; None if that is not known, then it must be an I packet.
@@ -258,22 +258,22 @@ class ContainerReader:
         return source.varint("coding index", MAX_FRAMES), source.varint("display index", MAX_FRAMES)
 
     def _placed(
-        self, source: Input, position: Position | None, stated: tuple[int, int] | None, advance: int
-    ) -> Position:
+        self, source: Input, position: PacketPosition | None, stated: tuple[int, int] | None, advance: int
+    ) -> PacketPosition:
         """The packet's position: the expected one, which an I packet must agree with, or an I packet's own."""
         if stated is None:
             if position is None:
                 raise source.error("not an I packet")
             return position
-        own = Position(self.header.gop_size, stated[0], stated[1] - advance, references=self.header.references)
+        own = PacketPosition(self.header.gop_size, stated[0], stated[1] - advance, references=self.header.references)
         expected = position or replace(own, anchor=own.coding_index - 1)
         if (own.coding_index, own.anchor) != (expected.coding_index, expected.anchor):
             raise source.error(f"out of place (it holds frame {stated[1]} as packet {stated[0]})")
         return expected
 
     def _read_payload(
-        self, source: Input, quality: int, position: Position, kind: str, advance: int
-    ) -> tuple[Packet, Position]:
+        self, source: Input, quality: int, position: PacketPosition, kind: str, advance: int
+    ) -> tuple[Packet, PacketPosition]:
         """The rest of a frame's packet."""
         number = position.coding_index
         try:
@@ -286,7 +286,7 @@ class ContainerReader:
         source.check(number)
         return Packet(number, frame, quality, payload, source.taken), after
 
-    def _read_end(self, source: Input, position: Position | None) -> tuple[None, Position]:
+    def _read_end(self, source: Input, position: PacketPosition | None) -> tuple[None, PacketPosition]:
         """The index and all that follows it."""
         if position is None or position.pending:
             raise source.error("the packets end within a GOP")
@@ -315,7 +315,7 @@ class ContainerReader:
             found.append(last)
         return tuple(found)
 
-    def _find_intra(self, offset: int, position: Position | None) -> tuple[Packet, Position, int] | None:
+    def _find_intra(self, offset: int, position: PacketPosition | None) -> tuple[Packet, PacketPosition, int] | None:
         """The next intact I packet from a place on that may follow a position: it, the position after it, its place."""
         effort = SEARCH_EFFORT * self.size
         for mark in self._marks(offset + 1):

@@ -170,7 +170,7 @@ def _check_pixels(width: int, height: int) -> None:
 
 
 @dataclass(frozen=True)
-class Position:
+class PacketPosition:
     """Where in the coding order a packet stands, and so which frame it may hold.
 
     coding_index: packets before this one; anchor: display index of the last I or P frame, -1 before the first. Between
@@ -186,7 +186,7 @@ class Position:
     references: int = 1
     earlier: tuple[int, ...] = ()
 
-    def take(self, kind: str, advance: int) -> tuple[CodedFrame, Position]:
+    def take(self, kind: str, advance: int) -> tuple[CodedFrame, PacketPosition]:
         """The frame of type ``kind`` that stands here, and the position after it.
 
         advance: of an I or P frame, how many frames it lies after the last one; B frames follow from the GOP.

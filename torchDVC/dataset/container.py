@@ -27,7 +27,7 @@ CRF = 4
 """x264's quality for clips that are written to be looked at: on common clips 49 dB of luma or more, near-lossless."""
 
 
-class ContainerReader(VideoReader):
+class MediaReader(VideoReader):
     """A video file. Its packets are counted when it is opened, which also finds a file cut short.
 
     8-bit 4:2:0 is passed on as it is stored; other layouts and depths are brought to it in the same matrix and range,

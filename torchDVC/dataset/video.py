@@ -48,9 +48,9 @@ def open_with(path: Path, options: ReadOptions) -> VideoReader:
         return YuvReader(path, options)
     if path.suffix.lower() == ".y4m":
         return Y4mReader(path, options)
-    from torchDVC.dataset.container import ContainerReader
+    from torchDVC.dataset.container import MediaReader
 
-    return ContainerReader(path, options)
+    return MediaReader(path, options)
 
 
 def open_writer(path: str | os.PathLike[str], info: VideoInfo) -> VideoWriter:

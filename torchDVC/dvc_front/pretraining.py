@@ -42,7 +42,7 @@ class Pretraining:
 
 PRETRAININGS = {
     "I": Pretraining(20, 1, "i", "", ((1.0, "rate"),), ((1.0, "distortion"),), "--intra_weights"),
-    "ME": Pretraining(3, 2, "", "e", (), ((1.0, "aligned_distortion"),), "--ME_weights"),
+    "ME": Pretraining(3, 2, "", "e", (), ((1.0, "flow_warped_distortion"),), "--ME_weights"),
 }
 """By role; epochs of `STEPS` steps, as ``baseline/scratch.cfg`` trains them."""
 

@@ -12,7 +12,7 @@ from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.layers import fold, unfold
 
 
-@codec_module(reads="refs flow_hat aligned_refs", writes="mc:picture", from_zero="blocks")
+@codec_module(reads="refs flow_hat warped_refs", writes="mc:picture", from_zero="blocks")
 class Refinement(nn.Module):
     """Refines the warped references (Lu et al. 2019, "DVC", section 3.2) at half size, and blends them on B frames.
 
@@ -38,10 +38,10 @@ class Refinement(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
-        aligned = fold(state["aligned_refs"])
-        seen = (aligned - 0.5, fold(state["refs"]) - 0.5, fold(state["flow_hat"]) / 16)
+        warped = fold(state["warped_refs"])
+        seen = (warped - 0.5, fold(state["refs"]) - 0.5, fold(state["flow_hat"]) / 16)
         change = self._network(torch.cat(seen, 1)).float()
-        corrected = unfold(aligned + change[:, :3], state.batch)
+        corrected = unfold(warped + change[:, :3], state.batch)
         share = unfold(change[:, 3:], state.batch).softmax(1)
         return {"mc": (share * corrected).sum(1)}
 

@@ -15,12 +15,12 @@ from torchDVC.modules.layers import fold, unfold, warp
 from torchDVC.modules.transforms import FLOW, wavelet_transforms
 
 
-@codec_module(reads="refs", encoder_reads="flow", writes="flow_hat:flow aligned_refs warped:picture", codes=True)
+@codec_module(reads="refs", encoder_reads="flow", writes="flow_hat:flow warped_refs warped:picture", codes=True)
 class FlowHyperprior(nn.Module):
     """Codes optical flow with GDN transforms and a hyperprior (Lu et al. 2019, "DVC", section 3.3), and warps by it.
 
     The flow to each reference is coded by itself, so that one network serves P and B frames. Writes ``flow_hat``
-    (N, R, 2, H, W) in pixels, ``aligned_refs`` (N, R, 3, H, W), the references warped by it, and ``warped``
+    (N, R, 2, H, W) in pixels, ``warped_refs`` (N, R, 3, H, W), the references warped by it, and ``warped``
     (N, 3, H, W), their mean.
 
     Args:
@@ -42,7 +42,7 @@ class FlowHyperprior(nn.Module):
         return code_flow(state, stream, self.g_a, self.hyperprior, self.g_s)
 
 
-@codec_module(reads="refs", encoder_reads="flow", writes="flow_hat:flow aligned_refs warped:picture", codes=True)
+@codec_module(reads="refs", encoder_reads="flow", writes="flow_hat:flow warped_refs warped:picture", codes=True)
 class FlowFactorized(nn.Module):
     """Codes optical flow as `FlowHyperprior` does, but its latent with a learned density of each channel.
 
@@ -79,5 +79,5 @@ def code_flow(
     y = None if stream.reading else analyse(fold(state["flow"]) / FLOW_SCALE)
     y_hat = latent(y, stream, state.size(references), state.quality)
     flow_hat = synthesise(y_hat).float() * FLOW_SCALE
-    aligned = unfold(warp(fold(refs), flow_hat), batch)
-    return {"flow_hat": unfold(flow_hat, batch), "aligned_refs": aligned, "warped": aligned.mean(1)}
+    warped = unfold(warp(fold(refs), flow_hat), batch)
+    return {"flow_hat": unfold(flow_hat, batch), "warped_refs": warped, "warped": warped.mean(1)}

@@ -24,7 +24,7 @@ UPSAMPLED = 2
 """Channels of the hidden features that are handed to the level below."""
 
 
-@codec_module(reads="refs", encoder_reads="frame", writes="flow:flow aligned:picture", encoder_only=True)
+@codec_module(reads="refs", encoder_reads="frame", writes="flow:flow flow_warped:picture", encoder_only=True)
 class PWCNet(nn.Module):
     """Pyramid, warping, cost volume (Sun et al. 2018, "PWC-Net"), from the coarsest level to 1/4 of the size.
 
@@ -62,8 +62,8 @@ class PWCNet(nn.Module):
         refs = state["refs"]
         batch, references = refs.shape[:2]
         flow = self.estimate(state["frame"].repeat_interleave(references, 0), fold(refs))
-        aligned = unfold(warp(fold(refs), flow), batch).mean(1)
-        return {"flow": unfold(flow, batch), "aligned": aligned}
+        warped = unfold(warp(fold(refs), flow), batch).mean(1)
+        return {"flow": unfold(flow, batch), "flow_warped": warped}
 
     def estimate(self, frame: Tensor, ref: Tensor) -> Tensor:
         """Flow (N, 2, H, W) in pixels such that warping ``ref`` by it gives ``frame``; both (N, 3, H, W) in [0, 1].

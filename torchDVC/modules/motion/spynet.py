@@ -25,13 +25,13 @@ _PUBLISHED = re.compile(r"(?:(?:module|net)Basic|Blocks)\.(\d+)\.(?:(?:module|ne
 
 
 @codec_module(
-    reads="refs", encoder_reads="frame", writes="flow:flow aligned:picture", encoder_only=True, from_zero="finest"
+    reads="refs", encoder_reads="frame", writes="flow:flow flow_warped:picture", encoder_only=True, from_zero="finest"
 )
 class SPyNet(nn.Module):
     """Spatial pyramid network (Ranjan & Black 2017): from coarse to fine, each level corrects the flow.
 
-    Writes ``flow`` (N, R, 2, H, W) in pixels, from the frame to each reference, zero before training, and ``aligned``
-    (N, 3, H, W), the mean of the references warped by it, for losses.
+    Writes ``flow`` (N, R, 2, H, W) in pixels, from the frame to each reference, zero before training, and
+    ``flow_warped`` (N, 3, H, W), the mean of the references warped by it, for losses.
 
     Args:
         levels: number of pyramid levels, each half the size of the one below.
@@ -60,8 +60,8 @@ class SPyNet(nn.Module):
         batch, references = refs.shape[:2]
         frame = state["frame"].repeat_interleave(references, 0)
         flow = self.estimate(frame, fold(refs))
-        aligned = unfold(warp(fold(refs), flow), batch).mean(1)
-        return {"flow": unfold(flow, batch), "aligned": aligned}
+        warped = unfold(warp(fold(refs), flow), batch).mean(1)
+        return {"flow": unfold(flow, batch), "flow_warped": warped}
 
     def estimate(self, frame: Tensor, ref: Tensor) -> Tensor:
         """Flow (N, 2, H, W) in pixels such that warping ``ref`` by it gives ``frame``; both (N, 3, H, W) in [0, 1]."""
