@@ -15,9 +15,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from torchDVC.training.stage import StageTraining
 
 CFG = """\
 [process: step]
@@ -30,8 +34,8 @@ loss.D = distortion
 precision = {precision}
 memory_format = {memory_format}
 """
-DEFAULT = ("auto", "channels_last")
-OTHERS = (("32", "contiguous"), ("32", "channels_last"))
+DEFAULT = ("auto", "auto")
+OTHERS = (("32", "contiguous"), ("32", "channels_last"), ("bf16-mixed", "channels_last"))
 MOST_OF_REFERENCE = 1.75
 MOST_OVERHEAD = 1.03
 
@@ -78,32 +82,29 @@ def baseline_steps(batch: Tensor, precision: str, memory_format: str, folder: Pa
     model, config = load_run(options.model_config, options.run_config, "train")
     trainer = Trainer(options, model, config)
     stage = config.stages[0]
-    trainer.enter(stage)
-    return lambda: _discard(trainer.step(stage, batch)), bare_step(trainer, batch)
+    training = trainer.enter(stage)
+    return lambda: _discard(training.step(batch)), bare_step(training, batch)
 
 
 def _discard(_: object) -> None:
     pass
 
 
-def bare_step(trainer: object, batch: Tensor) -> Step:
+def bare_step(training: StageTraining, batch: Tensor) -> Step:
     """Forward, backward, clipping and update of the trainer's own codec and optimizer, and nothing else."""
     from torchDVC.coding_structure import CodedFrame
     from torchDVC.models.loss import StageLoss, squared_error
-    from torchDVC.training.trainer import Trainer
     from torchDVC.util.device import autocast
 
-    assert isinstance(trainer, Trainer)
-    stage, optimizer = trainer.config.stages[0], trainer.optimizer
-    loss = StageLoss(trainer.codec, stage, squared_error)
+    optimizer = training.updater.optimizer
+    loss = StageLoss(training.codec, training.stage, squared_error)
     frames = [CodedFrame(0), CodedFrame(1, (0,))]
     quality = torch.zeros(len(batch), dtype=torch.int64)
     lmda = torch.full((len(batch),), 256.0)
     clipped = [p for group in optimizer.param_groups if group["name"] != "aux" for p in group["params"]]
-    precision = trainer.precision(stage.precision)
 
     def step() -> None:
-        with autocast(precision, batch.device):
+        with autocast(training.arithmetic.precision, batch.device):
             values = loss(batch.float() / 255, frames, quality, lmda)
         (values["loss"] + values["aux"]).backward()
         nn.utils.clip_grad_norm_([p for p in clipped if p.grad is not None], 1.0)

@@ -36,6 +36,7 @@ steps = 2
 batch_size = 1
 patch_size = 64
 precision = 32
+memory_format = contiguous
 
 [process: intra]
 imode = i

@@ -157,7 +157,8 @@ def test_padding_repeats_the_border_and_leaves_no_trace(codec: Codec) -> None:
 @pytest.mark.parametrize(("rnn", "reaches"), [(0, False), (1, False), (2, True)])
 def test_gradients_reach_earlier_frames_only_through_time(small_model: SmallModel, rnn: int, reaches: bool) -> None:
     codec = lively(small_model.codec())
-    coded = code_clip(codec, torch.rand(1, 3, 3, 64, 64), [CodedFrame(0), *parse_pairs("0>1 1>2")], MODES, rnn=rnn)
+    frames = [CodedFrame(0), *parse_pairs("0>1 1>2")]
+    coded = list(code_clip(codec, torch.rand(1, 3, 3, 64, 64), frames, MODES, rnn=rnn))
     coded[2].state["recon"].sum().backward()
     intra = [p.grad for n, p in codec.named_parameters() if n.startswith("intra_codec.g_s")]
     assert all((g is not None and bool(g.abs().sum() > 0)) == reaches for g in intra)
@@ -168,7 +169,7 @@ def test_references_are_sources_or_reconstructions(small_model: SmallModel) -> N
     seen: list[Tensor] = []
     hook = codec.get_submodule("motion_codec").register_forward_pre_hook(lambda _, args: seen.append(args[0]["refs"]))
     for rnn in (0, 1):
-        coded = code_clip(codec, clip, [FRAMES["I"], FRAMES["P"]], MODES, rnn=rnn, new_stream=EstimatingStream)
+        coded = list(code_clip(codec, clip, [FRAMES["I"], FRAMES["P"]], MODES, rnn=rnn, new_stream=EstimatingStream))
     hook.remove()
     assert torch.equal(seen[0], clip[:, :1])
     assert torch.equal(seen[1][:, 0], coded[0].state["recon"].clamp(0, 1))
@@ -177,7 +178,7 @@ def test_references_are_sources_or_reconstructions(small_model: SmallModel) -> N
 
 def test_frames_without_a_mode_are_left_out(small_model: SmallModel) -> None:
     frames = [CodedFrame(0), *parse_pairs("0>2 0>1<2")]
-    coded = code_clip(small_model.codec(), torch.rand(1, 3, 3, 64, 64), frames, Modes("p", pmode="emcr"))
+    coded = list(code_clip(small_model.codec(), torch.rand(1, 3, 3, 64, 64), frames, Modes("p", pmode="emcr")))
     assert [str(picture.frame) for picture in coded] == ["0>2"]
 
 
@@ -286,7 +287,7 @@ def test_modules_are_told_the_same_of_a_frame_in_training_and_in_coding(witnesse
     structure = CodingStructure(8, 4)
     list(code_sequence(witnesses, modes, structure, (8, 8), lambda frame: EstimatingStream(), sources=sources))
     coding, witness.seen = witness.seen, []
-    code_clip(witnesses, sources.transpose(0, 1), structure.order(9), modes, rnn=1, new_stream=EstimatingStream)
+    list(code_clip(witnesses, sources.transpose(0, 1), structure.order(9), modes, rnn=1, new_stream=EstimatingStream))
     assert witness.seen == coding
     told = {info.index: (info.type, info.layer, info.since_intra, has, marks) for info, has, marks in coding}
     assert told[0] == ("I", 0, 0, None, [])
@@ -316,7 +317,7 @@ def test_a_reset_leaves_pictures_alone(witnesses: Codec) -> None:
 )
 def test_a_module_that_breaks_its_word_is_named(witnesses: Codec, mode: str, problem: str) -> None:
     with pytest.raises(ModuleError) as caught:
-        code_clip(witnesses, torch.rand(1, 1, 3, 8, 8), [CodedFrame(0)], Modes("x", imode=mode))
+        list(code_clip(witnesses, torch.rand(1, 1, 3, 8, 8), [CodedFrame(0)], Modes("x", imode=mode)))
     assert str(caught.value) == problem
 
 
@@ -324,7 +325,7 @@ def test_frames_may_have_several_references(codec: Codec) -> None:
     """The baseline's networks take any number of references."""
     clip = torch.rand(1, 5, 3, 24, 40)
     frames = [CodedFrame(0), *parse_pairs("4 0>1 1,0>2 2,1,0>3<4")]
-    coded = code_clip(codec, clip, frames, MODES, rnn=1, new_stream=EstimatingStream)
+    coded = list(code_clip(codec, clip, frames, MODES, rnn=1, new_stream=EstimatingStream))
     assert [len(picture.state["flow_hat"][0]) for picture in coded[2:]] == [1, 2, 4]
     order = CodingStructure(4, references=3).order(6)
     pictures = code_sequence(

@@ -23,6 +23,8 @@ class Commands:
     def __init__(self, seconds: dict[str, float]) -> None:
         self.seconds = seconds
         self.stages: dict[str, dict[str, int]] = {}
+        self.bounds: dict[str, float] = {}
+        self.paces: dict[str, set[tuple[str, str]]] = {}
         self.tested: list[float] = []
         self.others: list[list[str]] = []
 
@@ -43,14 +45,16 @@ class Commands:
         self.stages[options.folder.name] = {stage.name: (stage.steps or 0) * stage.epochs for stage in config.stages}
         rows = options.folder / "metrics.csv"
         rows.parent.mkdir(parents=True)
-        lines, time, epoch = ["seconds,loss,stage,epoch"], 0.0, 0
+        lines, time, epoch = ["seconds,loss,stage,epoch,arithmetic"], 0.0, 0
+        self.bounds[options.folder.name] = options.max_minutes or math.inf
+        self.paces[options.folder.name] = {(stage.precision, stage.memory_format) for stage in config.stages}
         for stage in config.stages:
             time += 1.5  # a stage's first steps take longer
             for _ in range(stage.epochs):
                 time += self.seconds[stage.name] * (stage.steps or math.nan)
-                lines.append(f"{time},1.0,{stage.name},{epoch}")
+                lines.append(f"{time},1.0,{stage.name},{epoch},32 channels_last")
                 epoch += 1
-        rows.write_text("\n".join([*lines, f"{time + 50},,{stage.name},"]) + "\n")
+        rows.write_text("\n".join([*lines, f"{time + 50},,{stage.name},,"]) + "\n")
         checkpoint = options.folder / "checkpoints" / "last.safetensors"
         checkpoint.parent.mkdir()
         checkpoint.touch()
@@ -71,6 +75,29 @@ def test_every_command_is_valid_and_fills_its_time(tmp_path: Path, monkeypatch: 
     assert list(runs["base"]) == list(demo.TRAINING)
     taken = sum(seconds[stage] * count for stages in runs.values() for stage, count in stages.items())
     assert 5 * 60 * 0.95 < taken <= 5 * 60
+    assert sum(commands.bounds.values()) == pytest.approx(5 * (demo.SLACK + demo.PROBE_SHARE), rel=1e-3)
+    assert commands.paces.pop("probe") == {("auto", "auto")}
+    assert set(map(frozenset, commands.paces.values())) == {frozenset({("32", "channels_last")})}
+
+
+def test_a_probe_that_runs_out_of_time_leaves_the_last_stages_to_the_slowest_pace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {stage: 0.01 * (1 + number) for number, stage in enumerate(demo.TRAINING)}
+    commands = Commands(seconds)
+    monkeypatch.setattr(demo, "run", commands)
+    own = demo.Demo(tmp_path / "out", 5, demo.Clips())
+    original = Commands._train
+
+    def cut_short(self: Commands, words: list[str]) -> None:
+        original(self, words)
+        rows = tmp_path / "out/train/probe/metrics.csv"
+        rows.write_text("\n".join(rows.read_text().splitlines()[:5]) + "\n")  # two stages
+
+    monkeypatch.setattr(Commands, "_train", cut_short)
+    paces = own._probe()
+    assert [paces[stage].seconds for stage in list(demo.TRAINING)[1:]] == pytest.approx(7 * [0.02])
+    assert paces["joint"].precision == "auto" and paces["intra"].precision == "32"
 
 
 def test_every_shipped_stage_has_its_share() -> None:
@@ -88,7 +115,7 @@ def test_a_shortened_cfg_keeps_what_it_does_not_change(tmp_path: Path) -> None:
     config = load_train_config(str(path), model)
     (stage,) = config.stages
     (original,) = (stage for stage in shipped.stages if stage.name == "joint")
-    assert (config.grad_clip, stage.steps) == (0.5, 7)
+    assert (stage.grad_clip, stage.steps) == (0.5, 7)
     assert (stage.pmode, stage.loss_d, stage.lr, stage.pairs) == (
         original.pmode, original.loss_d, original.lr, original.pairs)
 

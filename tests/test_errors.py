@@ -136,7 +136,7 @@ def test_a_module_may_be_called_as_what_the_optimizer_keeps_apart(small_model: S
     csv = small_model.path / "model.csv"
     csv.write_text(csv.read_text().replace("motion_compensator", "aux"))
     small_model.write("aux.cfg", TRAIN.replace("[header]", "[header]\nlr = 0\naux_lr = 1"))
-    from torchDVC.training.optimization import AUX
+    from torchDVC.training.optimizers import AUX
 
     assert small_model.train("run", "--start_epoch", "3", cfg="aux.cfg") == 0
     state = checkpoints.load(small_model.path / "run/checkpoints/last.safetensors")

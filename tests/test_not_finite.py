@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from tests.small_model import TRAIN, SmallModel, metrics
-from torchDVC.config import TrainConfig
 from torchDVC.models import checkpoints
-from torchDVC.training.optimization import Updater, make_optimizer
+from torchDVC.training.updater import Updater
 
 
-def updater(tmp_path: Path) -> tuple[torch.nn.Parameter, Updater]:
-    parameter = torch.nn.Parameter(torch.ones(3))
-    optimizer = torch.optim.SGD([{"name": "x", "params": [parameter]}], lr=0.1)
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return parameter, Updater(optimizer, 1.0, scaler, tmp_path / "batch.safetensors")
+def updater(model: SmallModel) -> Updater:
+    codec = model.codec()
+    return Updater(codec, "sgd", torch.amp.GradScaler("cpu", enabled=False), model.path / "batch.safetensors")
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
-def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path, factor: float) -> None:
-    parameter, update = updater(tmp_path)
+def test_steps_that_are_not_finite_are_skipped_and_counted(small_model: SmallModel, factor: float) -> None:
+    update = updater(small_model)
+    parameter = next(update.codec.parameters())
     for value in (factor, 1.0, factor):
         loss = (parameter * value).sum()
         loss.backward()
@@ -32,10 +28,8 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path, facto
 
 
 def test_quantiles_stay_finite_too(small_model: SmallModel) -> None:
-    codec = small_model.codec()
-    optimizer = make_optimizer(codec, TrainConfig("x", small_model.path, ()))
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
-    update = Updater(optimizer, 1.0, scaler, small_model.path / "batch.safetensors")
+    update = updater(small_model)
+    codec = update.codec
     for name, parameter in codec.named_parameters():
         parameter.grad = torch.full_like(parameter, torch.nan if name.endswith("quantiles") else 0.0)
     assert not update.step(torch.tensor(1.0), torch.zeros(1)) and update.skipped == 1
@@ -52,11 +46,19 @@ def test_a_codec_of_absurd_weights_is_measured_without_an_error(
     assert "validation of stage intra: the loss is not finite" in caplog.text
 
 
+def test_a_flow_that_is_not_finite_is_a_skipped_step_too(small_model: SmallModel) -> None:
+    """PyTorch 2.x dies of a segmentation fault where a warp's backward pass is given NaN."""
+    text = TRAIN.split("[process: intra]")[0].replace("steps = 2", "steps = 4\nlr = 1e38")
+    small_model.write("flow.cfg", f"{text}[process: flow]\npmode = em\nloss.R = None\nloss.D = warped_distortion\n")
+    assert small_model.train("run", cfg="flow.cfg") == 0
+    assert [int(row["skipped"]) for row in metrics(small_model, "run") if row["skipped"]] == [3]
+
+
 def test_a_run_that_stays_not_finite_stops_and_saves_its_batch(
     small_model: SmallModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nan = staticmethod(lambda a, b: (a - b).flatten(1).mean(1) * torch.nan)
-    monkeypatch.setattr("torchDVC.training.trainer.squared_error", nan)
+    monkeypatch.setattr("torchDVC.training.stage.squared_error", nan)
     small_model.write("nan.cfg", TRAIN.replace("steps = 2", "steps = 30"))
     assert small_model.train("run", cfg="nan.cfg") == 2
     dump = small_model.path / "run/nonfinite_batch.safetensors"

@@ -17,11 +17,12 @@ import torch
 from tests.conftest import CHECKOUT
 from tests.small_model import TRAIN, SmallModel, different, make_small_model, metrics
 from torchDVC.coding_structure import training_frames
-from torchDVC.config import TrainConfig, load_run
+from torchDVC.config import load_run
 from torchDVC.config.command_line import parse_trainer
+from torchDVC.dataset.pictures import read_picture
 from torchDVC.models import checkpoints
 from torchDVC.models.loss import StageLoss, ms_ssim_loss, squared_error
-from torchDVC.training.optimization import AUX, make_optimizer, set_memory_format
+from torchDVC.training.optimizers import AUX, make_optimizer, set_memory_format
 from torchDVC.training.position import Position
 from torchDVC.training.randomness import draw
 from torchDVC.training.trainer import Trainer
@@ -189,7 +190,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         (("[header]", "[header]\nlr.motion_codec = 1e-3"), "lr.motion_codec of stage intra was 0.0001 and is 0.001"),
         (("epochs = 2", "epochs = 3"), "epochs of stage motion was 2 and is 3 now"),
         (("[process: joint]", "[process: last]"), "stages of the train cfg was intra motion joint and is intra motion"),
-        (("[header]", "[header]\noptimizer = sgd"), "optimizer of the train cfg was adam and is sgd now"),
+        (("[header]", "[header]\noptimizer = sgd"), "optimizer of stage intra was adam and is sgd now"),
         (('"width": 6', '"width": 7'), "module intra_codec of the model csv was"),
     ],
 )
@@ -270,6 +271,7 @@ def test_a_new_run_sets_the_files_of_the_old_one_aside(small_model: SmallModel) 
 DRIVER = """
 import os, sys
 import torch
+from torchDVC.training.stage import StageTraining
 from torchDVC.training.trainer import Trainer
 from torchDVC.config.command_line import parse_trainer
 from torchDVC.config import load_run
@@ -277,13 +279,13 @@ from torchDVC.config import load_run
 torch.set_num_threads(1)
 options = parse_trainer(sys.argv[2:])
 trainer = Trainer(options, *load_run(options.model_config, options.run_config, "train"))
-losses, noise, step = [], [], trainer.step
-def noted(stage, batch):
-    values = step(stage, batch)
+losses, noise, step = [], [], StageTraining.step
+def noted(training, batch):
+    values = step(training, batch)
     losses.append(values["loss"].detach())
     noise.append(torch.rand(()))
     return values
-trainer.step = noted
+StageTraining.step = noted
 code = trainer.run()
 assert trainer.fabric.world_size == 2
 found = {"weights": trainer.codec.state_dict(), "losses": torch.stack(losses), "noise": torch.stack(noise)}
@@ -311,7 +313,7 @@ def test_processes_of_torchrun_train_one_codec_and_write_one_run(small_model: Sm
     of_both = (first["losses"] + second["losses"]) / 2
     assert logged == pytest.approx(of_both.reshape(4, 3).mean(1).tolist(), rel=1e-6)
     names = {path.name for path in (small_model.path / "run").iterdir()}
-    assert names == {"run.json", "metrics.csv", "tensorboard", "complexity.csv", "checkpoints"}
+    assert names == {"run.json", "metrics.csv", "tensorboard", "complexity.csv", "checkpoints", "pictures"}
     assert len(list((small_model.path / "run/tensorboard").iterdir())) == 1
     position = checkpoints.load(small_model.path / "run/checkpoints/last.safetensors")["position"]
     assert position == {"epoch": 4, "step": 0, "total": 12}
@@ -321,7 +323,7 @@ def test_what_a_step_draws_is_a_function_of_seed_step_and_process(small_model: S
     stage = load_run(str(small_model.path / "model.csv"), str(small_model.path / "train.cfg"), "train")[1].stages[2]
 
     def drawn(step: int, seed: int = 0, clips: int = 8, **process: int) -> tuple[object, list[int], float]:
-        frames, levels = draw(stage, Position(0, step), seed, clips=clips, levels=5, **process)
+        frames, levels, _ = draw(stage, Position(0, step), seed, clips=clips, levels=5, **process)
         return frames, levels, float(torch.rand(()))
 
     alone, first, second = drawn(3, clips=16), drawn(3, rank=0, processes=2), drawn(3, rank=1, processes=2)
@@ -401,6 +403,29 @@ def test_only_frames_that_train_something_count(small_model: SmallModel) -> None
     assert "intra_rate" not in v and v["loss"] == pytest.approx(v["rate"] + 256 * v["distortion"], rel=1e-4)
 
 
+def test_a_share_of_clips_begins_with_grey(small_model: SmallModel) -> None:
+    from torchDVC.training.trainer import Trainer
+
+    text = TRAIN.split("[process")[0] + "[process: gray]\npmode = emcr\nframes = 3\ngray_intra = 0.25\n"
+    small_model.write("gray.cfg", text)
+    options = parse_trainer(small_model.train_flags("unused", cfg="gray.cfg"))
+    trainer = Trainer(options, *load_run(options.model_config, options.run_config, "train"))
+    training = trainer.enter(trainer.config.stages[0])
+    seen: list[torch.Tensor] = []
+
+    def loss(clip: torch.Tensor, *_: object, **__: object) -> dict[str, torch.Tensor]:
+        seen.append(clip)
+        weight = next(p for p in trainer.codec.parameters() if p.requires_grad)
+        return {"loss": weight.sum(), "aux": weight.sum()}
+
+    training.loss = loss  # type: ignore[assignment]
+    for _ in range(25):
+        training.step(torch.randint(0, 100, (16, 3, 3, 64, 64), dtype=torch.uint8))
+    clips = torch.cat(seen)
+    grey = (clips == 0.5).flatten(2).all(-1)
+    assert not grey[:, 1:].any() and float(grey[:, 0].float().mean()) == pytest.approx(0.25, abs=0.06)
+
+
 def test_ssim_is_the_distortion_when_asked_for(small_model: SmallModel) -> None:
     v = stage_loss(small_model, "imode = i\nframes = 1", "--ssim", "--ssim_factor", "0.5")
     assert v["loss"] == pytest.approx(v["rate"] + 128 * v["distortion"], rel=1e-4)
@@ -437,7 +462,7 @@ def test_a_change_of_layout_does_not_mix_up_the_optimizers_state(small_model: Sm
     weights = []
     for layouts in (("contiguous", "contiguous"), ("contiguous", "channels_last")):
         codec = small_model.codec()
-        update = make_optimizer(codec, TrainConfig("x", small_model.path, (), optimizer))
+        update = make_optimizer(codec, optimizer)
         for layout in layouts:
             set_memory_format(codec, update, layout)
             for group in update.param_groups:
@@ -470,7 +495,7 @@ def test_problems_of_late_stages_are_said_together_before_the_first_step(
     assert small_model.train("run", cfg="late.cfg") == 2
     cfg = small_model.path / "late.cfg"
     lines = capsys.readouterr().err.splitlines()
-    assert [line.partition(": ")[0] for line in lines] == [f"{cfg}:{number}" for number in (14, 13, 21, 23)]
+    assert [line.partition(": ")[0] for line in lines] == [f"{cfg}:{number}" for number in (15, 14, 22, 24)]
     expected = ("lmda 64:1024 needs", "/no/such/place: no", "cut '500:': leaves", "has 12")
     assert all(said in line for line, said in zip(lines, expected, strict=True))
     assert {path.name for path in (small_model.path / "run").iterdir()} == before
@@ -510,8 +535,21 @@ def test_validation_rates_are_those_of_a_fresh_process(small_model: SmallModel, 
     trainer = Trainer(options, *load_run(options.model_config, options.run_config, "train"))
     trainer.codec.load_state_dict(small_model.weights("run"))
     trainer.enter(trainer.config.stages[0])
-    values = trainer.validation.run(trainer.codec, trainer.loss)
+    assert trainer.training is not None
+    values = trainer.validation.run(trainer.codec, trainer.training.loss)
     assert float(last["val_rate"]) == pytest.approx(values["val_rate"], rel=1e-6)
+
+
+def test_a_run_shows_how_far_it_is_and_how_fast(finished: SmallModel) -> None:
+    assert finished.train("shown", "--per_val", "1", cfg="train.cfg") == 0
+    pictures = sorted(path.name for path in (finished.path / "shown/pictures").iterdir())
+    assert pictures == [f"{step:08}.png" for step in (2, 4, 6, 8)]
+    assert read_picture(finished.path / "shown/pictures/00000008.png").shape == (3, 80, 96)
+    rows = [row for row in metrics(finished, "shown") if row["loss"]]
+    assert all(float(row["clips_per_second"]) > 0 and row["skipped"] == "0" for row in rows)
+    assert {row["arithmetic"] for row in rows} == {"32 contiguous"}
+    assert finished.train("hidden", "--per_val", "1", "--no_image", "--end_epoch", "1") == 0
+    assert not (finished.path / "hidden/pictures").exists()
 
 
 def test_validation_leaves_training_as_it_was(finished: SmallModel) -> None:

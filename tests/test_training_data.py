@@ -89,6 +89,38 @@ def test_static_and_reversed_shares(marked: Path, rate: float) -> None:
     assert np.mean(turned) == pytest.approx(rate, abs=0.08)
 
 
+def test_steps_between_frames(marked: Path) -> None:
+    clips = training_set(str(marked), frames=3, patch_size=8, seed=0, frame_distance=10)
+    steps = {tuple(np.diff(clips[0, i][:, 0, 0, 0].numpy().astype(int))) for i in range(200)}
+    assert steps == {(1, 1), (2, 2), (3, 3), (4, 4)}
+
+
+def test_clips_that_are_too_short_are_played_forth_and_back(marked: Path) -> None:
+    """Nine frames make any number of them, in steps of one frame, turning at both ends only."""
+    with pytest.raises(DataError, match="no clip has 30 frames"):
+        training_set(str(marked), frames=30, patch_size=8, seed=0)
+    clips = training_set(str(marked), frames=30, patch_size=8, seed=0, forth_and_back=True)
+    for index in range(20):
+        shown = clips[0, index][:, 0, 0, 0].numpy().astype(int) % 16
+        steps = np.diff(shown)
+        assert set(np.abs(steps)) == {1} and {*shown} == set(range(9))
+        assert {int(shown[1:-1][turn]) for turn in np.flatnonzero(np.diff(steps))} == {0, 8}
+    long = training_set(str(marked), frames=9, patch_size=8, seed=0, forth_and_back=True)
+    assert (np.diff(long[0, 0][:, 0, 0, 0].numpy().astype(int)) == 1).all()
+
+
+def test_brightness_is_one_factor_for_a_clip(marked: Path) -> None:
+    plain = training_set(str(marked), frames=3, patch_size=8, seed=0)
+    bright = training_set(str(marked), frames=3, patch_size=8, seed=0, brightness=0.5)
+    factors = []
+    for index in range(60):
+        before, after = plain[0, index].float(), bright[0, index].float()
+        factor = float(after.sum() / before.sum())
+        torch.testing.assert_close(after, (before * factor).clamp(0, 255), atol=1.0, rtol=0.0)
+        factors.append(factor)
+    assert 0.5 < min(factors) < 0.6 and 1.4 < max(factors) < 1.5
+
+
 def test_one_frame_and_one_pixel(marked: Path) -> None:
     clips = training_set(str(marked), frames=1, patch_size=1, seed=0)
     assert clips[0, 0].shape == (1, 3, 1, 1)

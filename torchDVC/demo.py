@@ -33,6 +33,10 @@ SHORT = {"epochs": "2", "lr_decay": "0.3", "batch_size": "2", "aux_lr": "3e-2"}
 """What every stage has in place of the shipped values: short runs want many small steps and high learning rates."""
 EPOCHS = int(SHORT["epochs"])
 PROBE_STEPS = 3
+PROBE_SHARE = 0.4
+"""The most that the probe may take, of the time for training, which it comes on top of."""
+SLACK = 1.2
+"""A run is stopped after so many times its share, should the machine have become slower since the probe."""
 MINIMUM_STEPS = 2
 MAXIMUM_PATCH = 128
 
@@ -70,6 +74,15 @@ ANCHOR_QUALITIES = (28, 34, 40, 46)
 
 
 @dataclass(frozen=True)
+class Pace:
+    """What a stage is fastest in on this machine, and the seconds of a step."""
+
+    seconds: float = 1.0
+    precision: str = "auto"
+    memory_format: str = "auto"
+
+
+@dataclass(frozen=True)
 class Clips:
     """What to train and test on: values for the cfg keys ``data``, ``frames`` and ``patch_size``, and test sets."""
 
@@ -104,7 +117,7 @@ class Demo:
 
     Args:
         out: folder of everything it writes.
-        minutes: how long training takes; testing takes a little more.
+        minutes: how long training takes; the probe before it and testing take a little more.
         clips: what to train and test on.
     """
 
@@ -114,12 +127,13 @@ class Demo:
 
     def run(self) -> tuple[Path, Path]:
         """Train, test, compare, draw and report; returns the paths of the figure and of the report page."""
-        seconds = self._seconds_per_step()
-        self._train("base", BASE_LMDA, self._train_cfg("train", TRAINING, self._steps(TRAINING, seconds)))
-        adapt = self._train_cfg("adapt", ADAPTING, self._steps(ADAPTING, seconds))
+        paces = self._probe()
+        self._train("base", BASE_LMDA, self._train_cfg("train", TRAINING, paces), *self._bound(TRAINING))
+        adapt = self._train_cfg("adapt", ADAPTING, paces)
         before = "base"
         for lmda in LMDAS:
-            self._train(f"{lmda}", lmda, adapt, "--restore", "load", "--checkpoint", str(self.checkpoint(before)))
+            start = ("--restore", "load", "--checkpoint", str(self.checkpoint(before)))
+            self._train(f"{lmda}", lmda, adapt, *start, *self._bound(ADAPTING))
             before = f"{lmda}"
         for lmda in LMDAS:
             self._test(lmda)
@@ -130,27 +144,40 @@ class Demo:
         """The last checkpoint of a run, which is named by its Lagrangian, or ``base``."""
         return self.out / "train" / run / "checkpoints" / "last.safetensors"
 
-    def _seconds_per_step(self) -> dict[str, float]:
-        """What a step of each stage takes on this machine, by running a few; each stage's last epoch counts."""
-        cfg = self._train_cfg("probe", TRAINING, dict.fromkeys(TRAINING, PROBE_STEPS))
-        self._train("probe", BASE_LMDA, cfg, "--per_save", "1000")
+    def _bound(self, parts: Mapping[str, Part]) -> tuple[str, ...]:
+        return "--max_minutes", f"{SLACK * self.minutes * sum(part.share for part in parts.values()):.4g}"
+
+    def _probe(self) -> dict[str, Pace]:
+        """The pace of each stage on this machine, by running a few steps; each stage's last epoch counts.
+
+        Stages that the probe has no time for are taken to be as slow as the slowest, in what is chosen when they run.
+        """
+        cfg = self._train_cfg("probe", TRAINING, {})
+        self._train("probe", BASE_LMDA, cfg, "--per_save", "1000", "--max_minutes", f"{PROBE_SHARE * self.minutes:.4g}")
         with open(self.out / "train" / "probe" / "metrics.csv", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["loss"]]
-        ends = {(row["stage"], row["epoch"]): float(row["seconds"]) for row in rows}
-        return {stage: (end - start) / PROBE_STEPS for (_, start), ((stage, _), end) in pairwise(ends.items())}
+        ends = {(row["stage"], row["epoch"]): row for row in rows}
+        paces = {}
+        for before, after in pairwise(ends.values()):
+            seconds = (float(after["seconds"]) - float(before["seconds"])) / PROBE_STEPS
+            paces[after["stage"]] = Pace(seconds, *after["arithmetic"].split())
+        slowest = Pace(max((pace.seconds for pace in paces.values()), default=Pace.seconds))
+        return {stage: paces.get(stage, slowest) for stage in TRAINING}
 
-    def _steps(self, parts: Mapping[str, Part], seconds: Mapping[str, float]) -> dict[str, int]:
-        """Steps in each epoch of each stage that fill its share of the time, given the ``seconds`` that one takes."""
-        return {stage: max(MINIMUM_STEPS, int(part.share * self.minutes * 60 / seconds[stage] / EPOCHS))
-                for stage, part in parts.items()}
+    def _steps(self, part: Part, pace: Pace) -> int:
+        """Steps in each epoch of a stage that fill its share of the time."""
+        return max(MINIMUM_STEPS, int(part.share * self.minutes * 60 / pace.seconds / EPOCHS))
 
-    def _train_cfg(self, name: str, parts: Mapping[str, Part], steps: Mapping[str, int]) -> Path:
-        """A train cfg of the shipped stages ``parts``, with so many steps in each epoch."""
+    def _train_cfg(self, name: str, parts: Mapping[str, Part], paces: Mapping[str, Pace]) -> Path:
+        """A train cfg of the shipped stages ``parts`` at their paces; stages of none have `PROBE_STEPS` in an epoch."""
         common = {**SHORT, "patch_size": str(self.clips.patch_size), "data": self.clips.data}
-        stages = {
-            stage: {**common, "lr": str(part.lr), "lr.motion_estimator": str(part.lr), "steps": str(steps[stage])}
-            for stage, part in parts.items()
-        }
+        stages = {}
+        for stage, part in parts.items():
+            pace = paces.get(stage, Pace())
+            steps = self._steps(part, pace) if stage in paces else PROBE_STEPS
+            own = {"lr": part.lr, "lr.motion_estimator": part.lr, "steps": steps, "precision": pace.precision,
+                   "memory_format": pace.memory_format}
+            stages[stage] = common | {key: str(value) for key, value in own.items()}
         return write_cfg(CONFIGS / "train" / "baseline" / "scratch.cfg", self.out / f"{name}.cfg", {}, stages)
 
     def _train(self, name: str, lmda: float, cfg: Path, *flags: str) -> None:

@@ -82,7 +82,7 @@ class Runner:
 
     def _load(self, path: Path) -> None:
         """Take the weights of a checkpoint, all of them, or all but the intra codec's."""
-        tensors = model_weights(path)
+        tensors = model_weights(path, averaged=self.options.ema)
         if self.options.not_load_I:
             intra = {spec.name for modes in self.modes for spec in self.model.of_codes(modes.imode)}
             own = self.codec.state_dict()
@@ -152,13 +152,18 @@ def checkpoint_file(path: Path) -> Path:
     return checkpoints.newest(path) if path.is_dir() else path
 
 
-def model_weights(path: Path) -> Mapping[str, Tensor]:
-    """The codec's tensors in a checkpoint of a run (a file, or the newest one of a folder)."""
+def model_weights(path: Path, *, averaged: bool = False) -> Mapping[str, Tensor]:
+    """The codec's tensors in a checkpoint of a run (a file, or the newest one of a folder).
+
+    ``averaged`` takes the moving averages that the run kept of its weights. Raises `CheckpointError` if it kept none.
+    """
     state: Any = checkpoints.load(checkpoint_file(path))
     if not isinstance(state, dict) or "model" not in state:
         raise CheckpointError(f"{path}: holds no model; expected a checkpoint that trainer.py wrote")
-    tensors: Mapping[str, Tensor] = state["model"]
-    return tensors
+    averages = state.get("ema", {})
+    if averaged and not averages:
+        raise CheckpointError(f"{path}: holds no averaged weights for --ema; expected one of a stage with ema")
+    return {**state["model"], **averages} if averaged else state["model"]
 
 
 def compile_networks(codec: nn.Module) -> None:

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code. Configuration is checked before PyTorch is imported."""
     from torchDVC.config import load_run
-    from torchDVC.config.command_line import parse_tester
+    from torchDVC.config.rate_points import parse_testers
     from torchDVC.util.errors import run_command
 
     def run() -> int:
-        options = parse_tester(sys.argv[1:] if arguments is None else arguments)
-        model, config = load_run(options.model_config, options.run_config, "test")
+        points = parse_testers(sys.argv[1:] if arguments is None else arguments)
+        model, config = load_run(points[0].model_config, points[0].run_config, "test")
         from torchDVC.testing.tester import Tester
 
-        return Tester(options, model, config).run()
+        return max(Tester(options, model, config).run() for options in points)
 
     return run_command(run)
 

@@ -9,18 +9,15 @@ from collections.abc import Sequence
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code. Configuration is checked before PyTorch is imported."""
     from torchDVC.config import load_run
-    from torchDVC.config.command_line import parse_trainer
+    from torchDVC.config.rate_points import parse_trainers
     from torchDVC.util.errors import run_command
 
     def run() -> int:
-        options = parse_trainer(sys.argv[1:] if arguments is None else arguments)
-        model, config = load_run(options.model_config, options.run_config, "train")
-        from torchDVC.training.claim import only_trainer
+        points = parse_trainers(sys.argv[1:] if arguments is None else arguments)
+        model, config = load_run(points[0].model_config, points[0].run_config, "train")
+        from torchDVC.training.rate_points import train_all
 
-        with only_trainer(options.folder):
-            from torchDVC.training.trainer import Trainer
-
-            return Trainer(options, model, config).run()
+        return train_all(points, model, config)
 
     return run_command(run)
 

@@ -31,7 +31,8 @@ def export_model(options: SourceOptions) -> Model:
     process = _process(tests, options.process)
     codec = build_codec(config)
     if options.checkpoint is not None:
-        checkpoints.load_weights(codec, model_weights(options.checkpoint), str(options.checkpoint))
+        weights = model_weights(options.checkpoint, averaged=options.ema)
+        checkpoints.load_weights(codec, weights, str(options.checkpoint))
     else:
         _check_weights(codec)
     return _proven(fixed(codec, process), options.allow_inexact)

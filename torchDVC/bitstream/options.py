@@ -72,6 +72,7 @@ class SourceOptions:
     checkpoint: Path | None = flag(
         any_path, "trained weights: a checkpoint or the folder of a run's", group=_MODEL, metavar="PATH", default=None
     )
+    ema: bool = same_flag(RunOptions, "ema")
     run_config: str | None = flag(
         words,
         "test cfg with the mode strings (default: the one under configs/test that is called like the model)",

@@ -51,7 +51,9 @@ class RunOptions:
     )
     print_model: bool = switch_flag("print parameters and kMAC/pixel of every module", group=_RUN)
 
-    lmda: float = flag(number(above=True), "Lagrangian: the loss is R + lmda * D", group=_RATE, metavar="L")
+    lmda: float = flag(
+        number(above=True), "Lagrangian: the loss is R + lmda * D; several make a curve", group=_RATE, metavar="L"
+    )
     i_lmda: float = flag(
         number(above=True), "Lagrangian of I frames (default: that of --lmda)", group=_RATE, metavar="L", default=None
     )
@@ -89,6 +91,7 @@ class RunOptions:
     checkpoint: Path | None = flag(
         existing_path, "checkpoint to start from", group=_RESTORE, metavar="PATH", default=None
     )
+    ema: bool = switch_flag("load the moving averages of the weights that a stage with ema kept", group=_RESTORE)
     not_load_I: bool = switch_flag("leave the intra codec's weights out of what is loaded", group=_RESTORE)
 
     experiment_name: str | None = flag(
@@ -148,6 +151,8 @@ class RunOptions:
             yield "--restore load needs --checkpoint; expected the path of one"
         if self.restore == "none" and self.checkpoint is not None:
             yield "--checkpoint has no use without --restore; expected --restore load"
+        if self.restore != "load" and self.ema:
+            yield "--ema has no use without --restore load; expected both or neither"
         if self.restore != "load" and self.not_load_I:
             yield "--not_load_I has no use without --restore load; expected both or neither"
 

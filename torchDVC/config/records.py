@@ -116,15 +116,31 @@ class Stage(Modes):
         train: codes of the modules that learn; the others are frozen and in eval mode.
         rnn: references are 0 source frames, 1 reconstructions (detached), 2 reconstructions with their gradients.
         pairs: a name of `torchDVC.coding_structure.STEPS`, or a list for `torchDVC.coding_structure.parse_pairs`.
-        loss_r, loss_d: rate and distortion terms; the loss is R + lmda * D, or R alone with ``only_rate``.
+        loss_r, loss_d: rate and distortion terms; the loss is R + lmda * D, or R alone with ``only_rate``, or lmda * D
+            alone with ``only_distortion``.
+        freeze: patterns of parameter names that are not trained.
         yuv_weights: what the distortions of Y, U and V count in D, where the codec works in YUV.
         lr: learning rate of every module, by module name.
         aux_lr: learning rate of the entropy bottlenecks' quantiles.
-        lr_decay: factor on every learning rate after each epoch.
+        lr_schedule: how learning rates go on, as `torchDVC.training.schedule.lr_factor` does; ``lr_decay`` its factor,
+            ``lr_steps`` the epochs after which "step" applies it, ``lr_patience`` the validations that "plateau" waits,
+            ``lr_final`` the share that "cosine" ends at; ``lr_warmup`` steps of a linear rise come first.
+        optimizer: "adam", "adamw" or "sgd", with ``weight_decay``; ``grad_clip`` bounds the norm of the gradient.
+        ema: decay of the moving average of the weights; 0 keeps none.
         patch_size: side of the training crops in pixels; ``frames`` their length.
         data: training data, as `torchDVC.dataset.training.training_set` names it; ``cut`` the part of it to take.
         reverse_rate: share of the clips that run backwards.
+        frame_distance: neighbouring frames of a clip are 1 to so many frames apart.
+        forth_and_back: clips that are too short are played forth and back.
+        brightness: values of a clip are multiplied by up to 1 +- this.
+        gray_intra: share of the clips whose first frame is grey.
         lmda: range of the Lagrangian, equal ends for one value; None takes the ``--lmda`` flag.
+        adapt: the runs of further Lagrangians begin at this stage, from the first run's weights.
+        update: an optimizer's step comes after each "clip", or after each "frame" that a trained module codes.
+        truncate: gradients go back over so many of these frames; None: over all.
+        checkpointing: activations are computed again for the gradients, instead of being kept.
+        accumulate: a batch is taken in so many parts, whose gradients are added.
+        rnn_grad_clip: largest norm of a gradient that passes from a frame to its reference; 0: any.
         places: ``file:line`` of each key that the cfg gives.
     """
 
@@ -139,17 +155,52 @@ class Stage(Modes):
     yuv_weights: tuple[float, float, float] = (6.0, 1.0, 1.0)
     lr: Mapping[str, float] = field(default_factory=dict)
     aux_lr: float = 1e-3
+    lr_schedule: str = "exponential"
     lr_decay: float = 1.0
+    lr_steps: tuple[int, ...] = ()
+    lr_patience: int = 2
+    lr_final: float = 0.0
+    lr_warmup: int = 0
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    grad_clip: float = 1.0
+    ema: float = 0.0
     patch_size: int = 256
     frames: int = 2
     data: str = "default"
     cut: str | None = None
     reverse_rate: float = 0.0
+    frame_distance: int = 1
+    forth_and_back: bool = False
+    brightness: float = 0.0
+    gray_intra: float = 0.0
     lmda: tuple[float, float] | None = None
     only_rate: bool = False
+    only_distortion: bool = False
+    freeze: tuple[str, ...] = ()
     precision: str = "auto"
-    memory_format: str = "contiguous"
+    memory_format: str = "auto"
+    adapt: bool = False
+    update: str = "clip"
+    truncate: int | None = None
+    checkpointing: bool = False
+    accumulate: int = 1
+    rnn_grad_clip: float = 0.0
     places: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rate_terms(self) -> LossExpression:
+        """The terms of R that are minimised."""
+        return () if self.only_distortion else self.loss_r
+
+    @property
+    def distortion_terms(self) -> LossExpression:
+        """The terms of D that are minimised."""
+        return () if self.only_rate else self.loss_d
+
+    def counts(self, frame_type: str) -> bool:
+        """Whether a trained module runs on frames of a type, which the loss is of then."""
+        return not set(self.of(frame_type)).isdisjoint(self.train)
 
     def place(self, key: str) -> str:
         """``file:line`` of a key of the cfg; where it is not given, of the stage."""
@@ -158,19 +209,20 @@ class Stage(Modes):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A train cfg: the optimizer of the whole run and its stages in order."""
+    """A train cfg: its stages in order."""
 
     name: str
     path: Path
     stages: tuple[Stage, ...]
-    optimizer: str = "adam"
-    weight_decay: float = 0.0
-    grad_clip: float = 1.0
 
     @property
     def epochs(self) -> int:
         """Epochs of all stages together."""
         return sum(stage.epochs for stage in self.stages)
+
+    def first_epoch(self, stage: Stage) -> int:
+        """The global epoch that a stage begins with."""
+        return sum(earlier.epochs for earlier in self.stages[: self.stages.index(stage)])
 
     def stage_at(self, epoch: int) -> tuple[int, int]:
         """The index of the stage that global ``epoch`` (from 0) falls into, and the epoch within that stage.

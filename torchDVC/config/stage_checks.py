@@ -9,6 +9,7 @@ from torchDVC.config.losses import check_losses, terms_reached
 from torchDVC.config.modes import RECONSTRUCTION, check_modes, kinds, needs_of_references
 from torchDVC.config.picture_formats import RGB
 from torchDVC.config.records import MODES, ModelConfig, Modes, Process, Stage
+from torchDVC.config.training_checks import check_training
 
 Problem = tuple[str, str]
 """The key to complain about, and what is wrong."""
@@ -20,6 +21,7 @@ def check_stage(stage: Stage, model: ModelConfig, given: Container[str]) -> Iter
     Args:
         given: keys that the stage gives itself; a default that has no use in this stage is no problem.
     """
+    yield from check_training(stage, given)
     problems = list(_check_modes(stage, model))
     if problems:
         yield from problems
@@ -98,19 +100,24 @@ def _misordered(frames: Iterable[CodedFrame], why: str) -> Iterator[str]:
 
 
 def _check_loss(stage: Stage, model: ModelConfig, given: Container[str]) -> Iterator[Problem]:
+    loss_r = () if stage.only_distortion and "loss.R" not in given else stage.loss_r
     loss_d = () if stage.only_rate and "loss.D" not in given else stage.loss_d
     if "yuv_weights" in given and model.format == RGB:
         yield "yuv_weights", f"yuv_weights has no use, since {model.name} works in {RGB}"
-    yield from check_losses(stage.loss_r, loss_d, model, stage).items()
-    if stage.only_rate and not stage.loss_r:
+    yield from check_losses(loss_r, loss_d, model, stage).items()
+    if stage.only_rate and stage.only_distortion:
+        yield "only_rate", "only_rate and only_distortion are both true; expected one of them"
+    elif stage.only_rate and not stage.loss_r:
         yield "only_rate", "only_rate = true with loss.R = None leaves nothing to minimise; expected a rate term"
-    if not stage.loss_r and not stage.loss_d:
+    elif stage.only_distortion and not stage.loss_d:
+        yield "only_distortion", "only_distortion = true with loss.D = None leaves nothing to minimise; expected a term"
+    elif not stage.loss_r and not stage.loss_d:
         yield "loss.D", "loss.R and loss.D are both None; expected at least one term"
 
 
 def _check_learning(stage: Stage, model: ModelConfig) -> Iterator[Problem]:
     """Some trained module must lie before some term of the loss."""
-    terms = dict.fromkeys(name for _, name in (*stage.loss_r, *(() if stage.only_rate else stage.loss_d)))
+    terms = dict.fromkeys(name for _, name in (*stage.rate_terms, *stage.distortion_terms))
     if terms.keys() & terms_reached(stage, stage.train, model):
         return
     would = "".join(code for code in stage.codes if terms.keys() & terms_reached(stage, code, model))

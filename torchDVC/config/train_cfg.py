@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torchDVC.coding_structure import MAX_REFERENCES, PAIRS, STEPS, frames_needed, parse_pairs
 from torchDVC.config.cfg_values import Key, Values, header_and_processes, read_values
@@ -14,6 +16,7 @@ from torchDVC.config.problems import Report
 from torchDVC.config.records import ModelConfig, Stage, TrainConfig
 from torchDVC.config.stage_checks import check_stage
 from torchDVC.config.text_files import Section
+from torchDVC.config.training_checks import SCHEDULES
 from torchDVC.config.values import Unexpected, choice, number, optional, switch, whole, words
 from torchDVC.util.errors import did_you_mean
 
@@ -65,6 +68,22 @@ def _cut(text: str) -> str:
     return text
 
 
+def _epochs(text: str) -> tuple[int, ...]:
+    """Epochs within a stage, in rising order."""
+    try:
+        epochs = tuple(map(whole(1), text.split()))
+    except Unexpected:
+        epochs = ()
+    if not epochs or list(epochs) != sorted(set(epochs)):
+        raise Unexpected("whole numbers of epochs in rising order, such as 10 15")
+    return epochs
+
+
+def _patterns(text: str) -> tuple[str, ...]:
+    """Patterns of parameter names; ``gains`` stands for those of all gains."""
+    return tuple("*gain*" if word == "gains" else word for word in words(text).split())
+
+
 STAGE_KEYS = {
     "imode": Key("imode", mode_string),
     "pmode": Key("pmode", mode_string),
@@ -82,63 +101,80 @@ STAGE_KEYS = {
     "yuv_weights": Key("yuv_weights", _yuv_weights),
     "lr": Key("lr", number()),
     "aux_lr": Key("aux_lr", number()),
+    "lr_schedule": Key("lr_schedule", choice(*SCHEDULES)),
     "lr_decay": Key("lr_decay", number(0, 1, above=True)),
+    "lr_steps": Key("lr_steps", _epochs),
+    "lr_patience": Key("lr_patience", whole(1)),
+    "lr_final": Key("lr_final", number(0, 1)),
+    "lr_warmup": Key("lr_warmup", whole(0)),
+    "optimizer": Key("optimizer", choice("adam", "adamw", "sgd")),
+    "weight_decay": Key("weight_decay", number()),
+    "grad_clip": Key("grad_clip", number()),
+    "ema": Key("ema", number(0, 0.999999)),
     "patch_size": Key("patch_size", whole(16)),
     "frames": Key("frames", whole(1)),
     "data": Key("data", words),
     "cut": Key("cut", optional(_cut, "None")),
     "reverse_rate": Key("reverse_rate", number(0, 1)),
+    "frame_distance": Key("frame_distance", whole(1)),
+    "forth_and_back": Key("forth_and_back", switch),
+    "brightness": Key("brightness", number(0, 1)),
+    "gray_intra": Key("gray_intra", number(0, 1)),
     "lmda": Key("lmda", optional(_lagrangians, "None")),
     "only_rate": Key("only_rate", switch),
+    "only_distortion": Key("only_distortion", switch),
+    "freeze": Key("freeze", _patterns),
+    "update": Key("update", choice("clip", "frame")),
+    "truncate": Key("truncate", optional(whole(1), "None")),
+    "checkpointing": Key("checkpointing", switch),
+    "accumulate": Key("accumulate", whole(1)),
+    "rnn_grad_clip": Key("rnn_grad_clip", number()),
+    "adapt": Key("adapt", switch),
     "precision": Key("precision", choice("auto", "32", "bf16-mixed", "16-mixed")),
-    "memory_format": Key("memory_format", choice("contiguous", "channels_last")),
+    "memory_format": Key("memory_format", choice("auto", "contiguous", "channels_last")),
 }
-HEADER_KEYS = {
-    "optimizer": Key("optimizer", choice("adam", "adamw", "sgd")),
-    "weight_decay": Key("weight_decay", number()),
-    "grad_clip": Key("grad_clip", number()),
-}
-
-
-def _belongs_in_header(text: str) -> str:
-    raise Unexpected("in [header], since it holds for the whole run")
-
-
-_ELSEWHERE = {key: Key(key, _belongs_in_header) for key in HEADER_KEYS}
 
 
 def read_train_cfg(path: Path, model: ModelConfig | None, report: Report) -> TrainConfig:
     """Read a train cfg and check it against the model, where that could be read. Problems go to ``report``."""
     header, processes = header_and_processes(path, report)
-    base = read_values(header, {**STAGE_KEYS, **HEADER_KEYS, **_lr_keys(header, model)}, report)
+    base = read_values(header, {**STAGE_KEYS, **_lr_keys(header, model)}, report)
     stages = []
     for name, section in processes.items():
-        own = read_values(section, {**STAGE_KEYS, **_ELSEWHERE, **_lr_keys(section, model)}, report)
+        own = read_values(section, {**STAGE_KEYS, **_lr_keys(section, model)}, report)
         values = own.over(base)
         stage = _stage(name, values, _learning_rates(own, base, model))
         if values.sound and model is not None:
             for key, problem in check_stage(stage, model, own.where):
                 report.add(values.place(key), problem)
         stages.append(stage)
-    run = {key.field: base.fields[key.field] for key in HEADER_KEYS.values() if key.field in base.fields}
-    return TrainConfig(path.stem, path, tuple(stages), **run)
+    return TrainConfig(path.stem, path, tuple(stages))
 
 
 def _lr_keys(section: Section, model: ModelConfig | None) -> dict[str, Key]:
-    """A key ``lr.<module>`` for every module; without a model, for whatever the section names."""
-    given = [key for key in section.entries if key.startswith(LR_PREFIX)]
-    keys = given if model is None else [LR_PREFIX + module.name for module in model.modules]
+    """A key ``lr.<module>`` for every module, and for each pattern of names in the section that some module fits."""
+    keys = [key for key in section.entries if key.startswith(LR_PREFIX)]
+    if model is not None:
+        names = [LR_PREFIX + module.name for module in model.modules]
+        keys = [*names, *(key for key in keys if fnmatch.filter(names, key))]
     return {key: Key(key, number()) for key in keys}
 
 
 def _learning_rates(own: Values, base: Values, model: ModelConfig | None) -> dict[str, float]:
-    """By module: the section's ``lr.<module>``, else its ``lr``, else the header's ``lr.<module>``, else its ``lr``."""
-    default = base.fields.get("lr", DEFAULT_LR)
+    """By module: the section's ``lr.<module>`` or pattern, else its ``lr``; else the header's, in the same order."""
     rates = {}
     for module in model.modules if model else ():
-        key = LR_PREFIX + module.name
-        rates[module.name] = own.fields.get(key, own.fields.get("lr", base.fields.get(key, default)))
+        found = (_rate(values.fields, module.name) for values in (own, base))
+        rates[module.name] = next((rate for rate in found if rate is not None), DEFAULT_LR)
     return rates
+
+
+def _rate(fields: Mapping[str, Any], module: str) -> float | None:
+    """What a section says of a module: by its name, else by the last pattern that it fits, else of all."""
+    own = LR_PREFIX + module
+    patterns = [key for key in fields if key.startswith(LR_PREFIX) and fnmatch.fnmatchcase(own, key)]
+    key = own if own in fields else patterns[-1] if patterns else "lr"
+    return fields.get(key)
 
 
 def _stage(name: str, values: Values, rates: Mapping[str, float]) -> Stage:

@@ -41,25 +41,33 @@ class Cutting:
     """What is cut from a clip at random.
 
     ``frames`` frames of ``patch_size`` x ``patch_size`` pixels, flipped both ways in half the cases each;
-    ``static_rate`` of the pieces repeat one frame, ``reverse_rate`` run backwards.
+    ``static_rate`` of the pieces repeat one frame, ``reverse_rate`` run backwards, and neighbouring frames are 1 to
+    ``frame_distance`` frames of the clip apart (as far as the clip is long enough). With ``forth_and_back`` a clip that
+    is too short goes on backwards from its last frame, and so on. Values are multiplied by up to 1 +- ``brightness``.
     """
 
     frames: int
     patch_size: int
     static_rate: float = 0.0
     reverse_rate: float = 0.0
+    frame_distance: int = 1
+    forth_and_back: bool = False
+    brightness: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.frames, self.patch_size) < 1:
-            raise DataError(f"frames {self.frames}, patch size {self.patch_size}: must be 1 or more")
-        for name in ("static_rate", "reverse_rate"):
+        if min(self.frames, self.patch_size, self.frame_distance) < 1:
+            raise DataError(
+                f"frames {self.frames}, patch size {self.patch_size}, distance {self.frame_distance}: must be 1 or more"
+            )
+        for name in ("static_rate", "reverse_rate", "brightness"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DataError(f"{name} {getattr(self, name)}: must be from 0 to 1")
 
     def fits(self, clip: Clip) -> bool:
         """Whether the clip is long and large enough."""
         length, _, height, width = clip.shape
-        return length >= self.frames and min(height, width) >= self.patch_size
+        long = length >= self.frames or self.forth_and_back and length > 1
+        return long and min(height, width) >= self.patch_size
 
     def cut(self, clip: Clip, rng: np.random.Generator) -> torch.Tensor:
         """A random piece (frames, 3, patch_size, patch_size) of a clip that fits."""
@@ -71,13 +79,29 @@ class Cutting:
             seen = clip.frame(index)[:, top : top + self.patch_size, left : left + self.patch_size]
             target[...] = seen[:, ::-1] if upside_down else seen
         # PyTorch mirrors bytes fifteen times as fast as numpy.
-        return torch.from_numpy(piece).flip(3) if mirrored else torch.from_numpy(piece)
+        found = torch.from_numpy(piece).flip(3) if mirrored else torch.from_numpy(piece)
+        return self._brightened(found, rng) if self.brightness else found
+
+    def _brightened(self, piece: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        factor = 1 + self.brightness * float(rng.uniform(-1, 1))
+        levels = (torch.arange(256) * factor).round().clamp(0, 255).to(torch.uint8)
+        return levels[piece.int()]
 
     def _times(self, length: int, rng: np.random.Generator) -> list[int]:
-        start = int(rng.integers(length - self.frames + 1))
+        there = max(length, self.frames) if self.forth_and_back else length
+        longest = min(self.frame_distance, (there - 1) // max(self.frames - 1, 1))
+        step = int(rng.integers(1, max(longest, 1) + 1))
+        start = int(rng.integers(there - (self.frames - 1) * step))
         static, backwards = rng.random(2) < (self.static_rate, self.reverse_rate)
-        times = [start] * self.frames if static else [start + i for i in range(self.frames)]
+        times = [start] * self.frames if static else [start + i * step for i in range(self.frames)]
+        times = [_reflected(time, length) for time in times]
         return times[::-1] if backwards else times
+
+
+def _reflected(time: int, length: int) -> int:
+    """The frame shown at a time of a clip that is played forth and back without an end."""
+    place = time % max(2 * length - 2, 1)
+    return min(place, 2 * length - 2 - place)
 
 
 class TrainingClips(Dataset[torch.Tensor]):
@@ -125,6 +149,9 @@ def training_set(
     cut: str | None = None,
     static_rate: float = 0.0,
     reverse_rate: float = 0.0,
+    frame_distance: int = 1,
+    forth_and_back: bool = False,
+    brightness: float = 0.0,
 ) -> TrainingClips:
     """The training clips of ``data``, decoded into the cache first, with a progress bar.
 
@@ -134,7 +161,7 @@ def training_set(
     Clips that are too short or too small are left out with a warning; `DataError` where none is left.
     The cache is in $TORCHDVC_CACHE, by default ``~/.cache/torchDVC``.
     """
-    cutting = Cutting(frames, patch_size, static_rate, reverse_rate)
+    cutting = Cutting(frames, patch_size, static_rate, reverse_rate, frame_distance, forth_and_back, brightness)
     chosen = cut_list(listed_clips(data, frames, patch_size), cut)
     cache = FrameCache(Path(os.environ.get("TORCHDVC_CACHE") or "~/.cache/torchDVC").expanduser())
     clips: list[Clip] = [clip for clip in chosen if isinstance(clip, ShardClip)]

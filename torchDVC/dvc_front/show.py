@@ -13,7 +13,7 @@ from typing import Any
 from torchDVC.config import MODES, LossExpression, ModelConfig, Stage, TestConfig, TrainConfig
 from torchDVC.config.command_line import RunOptions, TrainOptions
 from torchDVC.config.model_csv import COLUMNS
-from torchDVC.config.train_cfg import HEADER_KEYS, STAGE_KEYS
+from torchDVC.config.train_cfg import STAGE_KEYS
 from torchDVC.dvc_front.translation import MODEL_FILE, TEST_FILE, TRAIN_FILE, Translation
 from torchDVC.results.tables import csv_table
 
@@ -75,10 +75,7 @@ def _csv(model: ModelConfig) -> str:
 
 
 def _train_cfg(train: TrainConfig) -> str:
-    lines = ["[header]", *(f"{key} = {_text(getattr(train, k.field))}" for key, k in HEADER_KEYS.items())]
-    for stage in train.stages:
-        lines += ["", f"[process: {stage.name}]", *_entries(stage)]
-    return "\n".join(lines) + "\n"
+    return "\n".join("\n".join([f"[process: {stage.name}]", *_entries(stage), ""]) for stage in train.stages)
 
 
 def _entries(stage: Stage) -> Iterator[str]:

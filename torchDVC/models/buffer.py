@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
@@ -64,17 +64,35 @@ class ClipBuffer(DecodedPictureBuffer):
         clip: (N, T, C, h, w), pictures of the codec's format.
         rnn: pictures are those of the clip (0), reconstructions (1), or reconstructions with gradients (2). What
             modules keep beside them is handed on in any case, with gradients for 2.
+        grad_clip: largest norm of the gradient that comes back to a frame through a tensor which it left; 0: any.
     """
 
-    def __init__(self, clip: Tensor, rnn: int) -> None:
+    def __init__(self, clip: Tensor, rnn: int, grad_clip: float = 0.0) -> None:
         super().__init__()
-        self._clip, self._rnn = clip, rnn
+        self._clip, self._rnn, self._grad_clip = clip, rnn, grad_clip
 
     def add(self, reference: Reference) -> None:
         if self._rnn < 2:
-            picture = reference.picture.detach() if self._rnn else self._clip[:, reference.info.index]
-            reference = replace(reference, picture=picture, kept={k: x.detach() for k, x in reference.kept.items()})
+            reference = _detached(reference)
+        if not self._rnn:
+            reference = replace(reference, picture=self._clip[:, reference.info.index])
+        if self._grad_clip:
+            for tensor in (reference.picture, *reference.kept.values()):
+                if tensor.requires_grad:
+                    tensor.register_hook(self._bounded)
         self._entries[reference.info.index] = reference
+
+    def _bounded(self, gradient: Tensor) -> Tensor:
+        return gradient * (self._grad_clip / gradient.norm().clamp(min=1e-12)).clamp(max=1)
+
+    def cut(self, needed: Container[int]) -> None:
+        """Let no gradient pass to what was coded so far, and forget all but the frames that are still ``needed``."""
+        self._entries = {index: _detached(kept) for index, kept in self._entries.items() if index in needed}
 
     def of(self, frame: CodedFrame) -> list[Reference]:
         return [self._entries.get(i) or Reference(FrameInfo(i), self._clip[:, i]) for i in frame.references]
+
+
+def _detached(reference: Reference) -> Reference:
+    kept = {key: x.detach() for key, x in reference.kept.items()}
+    return replace(reference, picture=reference.picture.detach(), kept=kept)

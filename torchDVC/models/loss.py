@@ -13,6 +13,7 @@ from torchDVC.config import LossExpression, Stage
 from torchDVC.config.losses import pictures_of
 from torchDVC.dataset.picture_format import Distortion
 from torchDVC.entropy.streams import Stream, TrainingStream
+from torchDVC.models.buffer import ClipBuffer
 from torchDVC.models.codec import Codec, CodedPicture
 from torchDVC.models.ms_ssim import ms_ssim
 from torchDVC.models.sequence import code_clip
@@ -46,12 +47,12 @@ class StageLoss(nn.Module):
 
     def forward(
         self, clip: Tensor, frames: Sequence[CodedFrame], quality: Tensor, lmda: Tensor,
-        new_stream: Callable[[int], Stream] = TrainingStream,
+        new_stream: Callable[[int], Stream] = TrainingStream, buffer: ClipBuffer | None = None,
     ) -> dict[str, Tensor]:
         """Scalars of a batch.
 
         Args:
-            clip: pictures (N, T, C, h, w) of the codec's format; frames, quality, new_stream: see `code_clip`.
+            clip: pictures (N, T, C, h, w) of the codec's format; frames, quality, new_stream, buffer: see `code_clip`.
             lmda: (N,) Lagrangians.
 
         Returns:
@@ -59,14 +60,19 @@ class StageLoss(nn.Module):
             expressions R and D; every single term by its name; ``aux``, the quantile loss.
         """
         stage = self.stage
-        coded = code_clip(self.codec, clip, frames, stage, rnn=stage.rnn, quality=quality, new_stream=new_stream)
-        counted = [p for p in coded if set(stage.of(p.frame.type)) & set(stage.train)]
-        terms = [self._terms(p) for p in counted]
-        losses = []
-        for picture, of_picture in zip(counted, terms, strict=True):
+        coded = code_clip(
+            self.codec, clip, frames, stage, rnn=stage.rnn, quality=quality, new_stream=new_stream, buffer=buffer,
+            recompute=stage.checkpointing and torch.is_grad_enabled(),
+        )
+        losses, terms = [], []
+        for picture in coded:
+            if not stage.counts(picture.frame.type):
+                continue
+            of_picture = self._terms(picture)
+            terms.append(of_picture)
             weight = lmda * self.intra_ratio if picture.frame.type == "I" else lmda
-            rate = _evaluate(stage.loss_r, of_picture, lmda)
-            distortion = _evaluate(() if stage.only_rate else stage.loss_d, of_picture, lmda)
+            rate = _evaluate(stage.rate_terms, of_picture, lmda)
+            distortion = _evaluate(stage.distortion_terms, of_picture, lmda)
             losses.append((rate + weight * distortion).mean())
         return {"loss": torch.stack(losses).mean(), "aux": self.codec.aux_loss(), **_means(terms)}
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.config import Modes
@@ -66,12 +67,13 @@ def code_frames(
 
 def _loop(
     codec: Codec, modes: Modes, size: tuple[int, int], tasks: Iterable[FrameTask], buffer: DecodedPictureBuffer,
-    lost: Callable[[BitstreamError], None] | None = None,
+    lost: Callable[[BitstreamError], None] | None = None, recompute: bool = False,
 ) -> Iterator[CodedPicture]:
     """The one loop of training, estimating, encoding and decoding."""
+    code = _recomputed if recompute else _code
     for task in tasks:
         try:
-            picture = _code(codec, modes, size, task, buffer)
+            picture = code(codec, modes, size, task, buffer)
         except BitstreamError as error:
             if lost is None:
                 raise
@@ -95,10 +97,24 @@ def _code(
     return codec.code_frame(task.frame, modes, size, task.stream, references, source=task.source, quality=level)
 
 
+def _recomputed(
+    codec: Codec, modes: Modes, size: tuple[int, int], task: FrameTask, buffer: DecodedPictureBuffer
+) -> CodedPicture:
+    """As `_code`, but what gradients need of the frame is computed again, with the same noise, when they need it."""
+
+    def code() -> CodedPicture:
+        stream = type(task.stream)(task.stream.batch)  # one of its own, which goes with what is computed
+        return _code(codec, modes, size, replace(task, stream=stream), buffer)
+
+    picture: CodedPicture = checkpoint(code, use_reentrant=False)
+    return picture
+
+
 def code_clip(
     codec: Codec, clip: Tensor, frames: Sequence[CodedFrame], modes: Modes, *, rnn: int = 0,
     quality: Tensor | int = 0, new_stream: Callable[[int], Stream] = TrainingStream,
-) -> list[CodedPicture]:
+    buffer: ClipBuffer | None = None, recompute: bool = False,
+) -> Iterator[CodedPicture]:
     """Code some frames of training clips.
 
     Args:
@@ -108,8 +124,10 @@ def code_clip(
         rnn: references are source frames (0), reconstructions (1), or reconstructions with gradients (2).
         quality: (N,) quality levels.
         new_stream: gives the stream of a frame, for a batch of N.
+        buffer: what frames coded before have left; else one for ``rnn``.
+        recompute: keep no activations of a frame, but compute them again for its gradients.
 
-    Returns:
+    Yields:
         The coded frames, in coding order.
     """
     tasks = (
@@ -118,7 +136,7 @@ def code_clip(
         if modes.of(frame.type)
     )
     size = codec.format.pixels(clip.shape[-2], clip.shape[-1])
-    return list(_loop(codec, modes, size, tasks, ClipBuffer(clip, rnn)))
+    return _loop(codec, modes, size, tasks, buffer or ClipBuffer(clip, rnn), recompute=recompute)
 
 
 def code_sequence(

@@ -62,7 +62,7 @@ class GDN(nn.Module):
 
 
 def warp(picture: Tensor, flow: Tensor) -> Tensor:
-    """Backward bilinear warping in float32, borders repeated: out(x) = picture(x + flow(x)).
+    """Backward bilinear warping in float32, borders repeated: out(x) = picture(x + flow(x)), NaN where the flow is.
 
     Args:
         picture: (N, C, H, W).
@@ -76,7 +76,10 @@ def warp(picture: Tensor, flow: Tensor) -> Tensor:
         grid_x = (flow[:, 0] + x) * (2 / max(width - 1, 1)) - 1
         grid_y = (flow[:, 1] + y[:, None]) * (2 / max(height - 1, 1)) - 1
         grid = torch.stack((grid_x, grid_y), dim=-1)
-        return F.grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=True)
+        nowhere = grid.isnan()  # which PyTorch's backward pass takes for an address
+        grid = grid.masked_fill(nowhere, 0.0)
+        warped = F.grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=True)
+        return warped.masked_fill(nowhere.any(-1).unsqueeze(1), torch.nan)
 
 
 def fold(x: Tensor) -> Tensor:

@@ -163,7 +163,8 @@ def _count(codec: Codec, modes: Modes, chain: list[CodedFrame], last: type[Strea
     clip = torch.zeros(1, len(chain), *codec.format.shape(*SIZE), device=codec.lmdas.device)
     _build_tables(codec)
     with evaluating(codec), torch.no_grad(), _as_it_was(clip.device), _watching(codec, counter), counter:
-        code_clip(codec, clip, chain, modes, rnn=1, new_stream=new_stream)
+        for _ in code_clip(codec, clip, chain, modes, rnn=1, new_stream=new_stream):
+            pass
     return counter
 
 

@@ -182,7 +182,8 @@ class Tester(Runner):
             "codec": options.experiment_name or Path(options.model_config).stem + "-ssim" * options.ssim,
             "model": self.model.name, "format": self.codec.format.name, "checkpoint": self.checkpoint,
             "source": sequence.source,
-            "settings": f"precision {self.arithmetic}" + ", real stream" * options.write_stream,
+            "settings": f"precision {self.arithmetic}" + ", averaged weights" * options.ema
+            + ", real stream" * options.write_stream,
         }  # fmt: skip
 
     def _digest(self, sequence: TestSequence, reader: VideoReader, conditions: dict[str, Any]) -> str:

@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+
+class Rate:
+    """How fast something goes: ``add`` counts, ``take`` gives the count a second since the last call."""
+
+    def __init__(self) -> None:
+        self._count, self._start = 0, time.monotonic()
+
+    def add(self, count: int) -> None:
+        """Count more."""
+        self._count += count
+
+    def take(self) -> float:
+        """The mean since the last call, or since this began."""
+        count, start = self._count, self._start
+        self._count, self._start = 0, time.monotonic()
+        return count / max(self._start - start, 1e-9)
 
 
 class Averages:
@@ -25,11 +43,6 @@ class Averages:
         """The scalars of one step."""
         for name, value in values.items():
             self._values.setdefault(name, []).append(value.detach())
-
-    @property
-    def empty(self) -> bool:
-        """Nothing was added since the last `take`."""
-        return not self._values
 
     def take(self) -> dict[str, float]:
         """The means since the last call, over the finite values of all processes."""

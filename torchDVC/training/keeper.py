@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from torchDVC.config.command_line import TrainOptions
+from torchDVC.dataset.colour import Plane
+from torchDVC.dataset.pictures import write_png
 from torchDVC.models import checkpoints
 from torchDVC.results.run_folder import RunFolder, set_aside
 from torchDVC.runner import checkpoint_file
@@ -19,6 +21,11 @@ from torchDVC.util.files import atomic_path
 
 LAST = "last"
 """The checkpoint that a run goes on from."""
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """Where a run in a folder keeps its last checkpoint."""
+    return folder / "checkpoints" / f"{LAST}{checkpoints.SUFFIX}"
 
 
 class Keeper:
@@ -52,7 +59,8 @@ class Keeper:
         options = self.options
         RunFolder(self.folder, sys.argv, configuration, options.seed, device)
         if not self.resumed:
-            set_aside(self.folder / "checkpoints")
+            for name in ("checkpoints", "pictures"):
+                set_aside(self.folder / name)
         self._logger = MetricsLogger(
             self.folder, project=options.project_name, name=options.name, key=options.experiment_key,
             comet=not options.no_comet, resume_step=self.state.position.total if self.resumed else None,
@@ -74,6 +82,12 @@ class Keeper:
         """A row of metrics."""
         if self._logger is not None:
             self._logger.log(self.state.position.total, {"stage": stage, **values})
+
+    def picture(self, rgb: Plane) -> None:
+        """A picture (3, H, W) uint8 of how far training is, named by the step."""
+        if self.writes:
+            with atomic_path(self.folder / "pictures" / f"{self.state.position.total:08}.png") as temporary:
+                write_png(temporary, rgb)
 
     def checkpoint(self, name: str) -> Path:
         """Where the checkpoint of a name stands."""

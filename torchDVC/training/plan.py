@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterator, Sequence
 from functools import cache
 
@@ -11,6 +12,7 @@ from torchDVC.dataset.sources import cut_list
 from torchDVC.dataset.testing import TestSequence
 from torchDVC.dataset.training import listed_clips
 from torchDVC.models.codec import Codec
+from torchDVC.training.optimizers import trained_parameters
 from torchDVC.training.validation import frames_read, validation_sequences
 from torchDVC.util.errors import ConfigError, DataError
 
@@ -31,9 +33,14 @@ def _problems_of_codec(stages: Sequence[Stage], codec: Codec) -> Iterator[str]:
         low, high = stage.lmda or (1.0, 1.0)
         if low != high and codec.levels == 1:
             yield f"{stage.place('lmda')}: lmda {low:g}:{high:g} needs modules with quality levels; see 'levels'"
-        trained = [codec.get_submodule(spec.name) for spec in codec.config.of_codes(stage.train)]
-        if not any(True for module in trained for _ in module.parameters()):
-            yield f"{stage.place('train')}: train '{stage.train}' has nothing to learn; expected a network"
+        known = [name for name, _ in codec.named_parameters()]
+        for pattern in stage.freeze:
+            if not fnmatch.filter(known, pattern):
+                expected = f"expected a pattern of names such as {known[-1]}" if known else "expected no freeze"
+                yield f"{stage.place('freeze')}: freeze '{pattern}' fits no parameter of the model; {expected}"
+        if not trained_parameters(codec, stage):
+            rest = f" but what freeze = {' '.join(stage.freeze)} names" if stage.freeze else ""
+            yield f"{stage.place('train')}: train '{stage.train}' has nothing to learn{rest}; expected a network"
 
 
 def _problems_of_data(stages: Sequence[Stage], options: TrainOptions) -> Iterator[str]:

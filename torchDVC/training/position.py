@@ -38,8 +38,6 @@ def conditions(options: TrainOptions, model: ModelConfig, config: TrainConfig, d
     found["number of devices"] = str(devices)
     for spec in model.modules:
         found[f"module {spec.name} of the model csv"] = f"{spec.code} {spec.type.name} {dict(spec.args)}"
-    for name in ("optimizer", "weight_decay", "grad_clip"):
-        found[f"{name} of the train cfg"] = str(getattr(config, name))
     found[STAGES] = " ".join(stage.name for stage in config.stages)
     for stage in config.stages:
         found |= {_of_stage(key, stage.name): value for key, value in _values(stage).items()}

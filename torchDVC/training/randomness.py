@@ -13,7 +13,7 @@ from torchDVC.training.position import Position
 
 def draw(
     stage: Stage, position: Position, seed: int, *, clips: int, levels: int, rank: int = 0, processes: int = 1
-) -> tuple[list[CodedFrame], list[int]]:
+) -> tuple[list[CodedFrame], list[int], list[bool]]:
     """Draw for a step what is random before its forward pass, and seed the generators that its noise comes from.
 
     Args:
@@ -23,12 +23,14 @@ def draw(
         rank, processes: which process this is, of how many.
 
     Returns:
-        The frames to code, the same in all processes, and the quality level of each clip: those that the clips of all
-        processes would get as the batch of one.
+        The frames to code, the same in all processes; the quality level of each clip, and whether it begins with grey
+        (``gray_intra``): those that the clips of all processes would get as the batch of one.
     """
     step = f"{seed} {position.epoch} {position.step}"
     rng = random.Random(step)
     frames = training_frames(stage.pairs, stage.frames, rng, stage.references)
-    drawn = [rng.randrange(levels) for _ in range(processes * clips)]
+    of_all = [rng.randrange(levels) for _ in range(processes * clips)]
+    grey = [rng.random() < stage.gray_intra for _ in of_all]
     seed_everything(random.Random(f"{step} {rank}").getrandbits(32), verbose=False)
-    return frames, drawn[rank * clips : (rank + 1) * clips]
+    own = slice(rank * clips, (rank + 1) * clips)
+    return frames, of_all[own], grey[own]

@@ -7,8 +7,9 @@ from typing import Any
 
 from torchDVC.models import checkpoints
 from torchDVC.models.codec import Codec
-from torchDVC.training.optimization import Updater
 from torchDVC.training.position import Position, check_conditions
+from torchDVC.training.schedule import Plateau
+from torchDVC.training.updater import Updater
 from torchDVC.util.errors import CheckpointError
 
 
@@ -18,28 +19,32 @@ class RunState:
 
     Attributes:
         conditions: what a run may not change when it goes on, as text (`torchDVC.training.position.conditions`).
-        codec, updater: the weights; the optimizer, its scaler and the count of skipped steps.
+        codec, updater: the weights, and what updates them.
+        plateau: how validation went in the stage.
         position: the next step.
         data: which clips each name of a training set stood for.
+        arithmetic: what each stage chose to compute in, by its name (`torchDVC.training.arithmetic`).
     """
 
     conditions: dict[str, str]
     codec: Codec
     updater: Updater
     position: Position
+    plateau: Plateau = field(default_factory=Plateau)
     data: dict[str, str] = field(default_factory=dict)
+    arithmetic: dict[str, str] = field(default_factory=dict)
 
     def pack(self) -> dict[str, Any]:
         """For `torchDVC.models.checkpoints.save`."""
         return {
             "conditions": self.conditions,
             "data": self.data,
+            "arithmetic": self.arithmetic,
             "position": asdict(self.position),
-            "skipped": self.updater.skipped,
             "model": self.codec.state_dict(),
-            "optimizer": self.updater.optimizer.state_dict(),
-            "scaler": self.updater.scaler.state_dict(),
             "rng": checkpoints.rng_state(),
+            "plateau": asdict(self.plateau),
+            **self.updater.pack(),
         }
 
     def unpack(self, packed: Any, where: str) -> None:
@@ -48,10 +53,9 @@ class RunState:
             raise CheckpointError(f"{where}: not a checkpoint of a training run; expected one that trainer.py wrote")
         check_conditions(packed["conditions"], self.conditions, where)
         checkpoints.load_weights(self.codec, packed["model"], where)
-        self.updater.optimizer.load_state_dict(packed["optimizer"])
-        if packed["scaler"]:  # empty where no stage had used it yet
-            self.updater.scaler.load_state_dict(packed["scaler"])
+        self.updater.unpack(packed)
+        vars(self.plateau).update(packed["plateau"])
         vars(self.position).update(packed["position"])
-        self.data.update(packed.get("data", {}))
-        self.updater.skipped = packed["skipped"]
+        self.data.update(packed["data"])
+        self.arithmetic.update(packed["arithmetic"])
         checkpoints.set_rng_state(packed["rng"])

@@ -5,34 +5,27 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from torchDVC.config import MODES, ModelConfig, Modes, Stage, TrainConfig
 from torchDVC.config.command_line import TrainOptions
-from torchDVC.dataset.training import TrainingClips, training_loader, training_set
 from torchDVC.models import checkpoints
-from torchDVC.models.loss import StageLoss, ms_ssim_loss, squared_error
 from torchDVC.runner import Runner
-from torchDVC.training.averages import Averages
+from torchDVC.training.averages import Averages, Rate
 from torchDVC.training.halt import Halt
 from torchDVC.training.keeper import Keeper
-from torchDVC.training.optimization import (
-    AUX,
-    Updater,
-    enter_stage,
-    make_optimizer,
-    set_learning_rates,
-    set_memory_format,
-)
+from torchDVC.training.logging import Value
+from torchDVC.training.optimizers import AUX
 from torchDVC.training.plan import check_plan
-from torchDVC.training.position import Position, check_data, conditions
-from torchDVC.training.randomness import draw
+from torchDVC.training.position import Position, conditions
+from torchDVC.training.schedule import Plateau
+from torchDVC.training.stage import StageTraining
 from torchDVC.training.state import RunState
+from torchDVC.training.updater import Updater
 from torchDVC.training.validation import Validation
-from torchDVC.util.device import autocast
 from torchDVC.util.errors import ConfigError
 from torchDVC.util.interrupts import Interrupts
 from torchDVC.util.progress import Progress
@@ -50,6 +43,9 @@ class Trainer(Runner):
         options: the command line.
         model: the model csv.
         config: the train cfg.
+
+    Attributes:
+        stopped: the run ended before its last epoch, as it was told to.
     """
 
     parallel = True
@@ -61,17 +57,17 @@ class Trainer(Runner):
         self.config = config
         self.end = options.end_epoch or config.epochs
         self._check_epochs()
-        self.optimizer = make_optimizer(self.codec, config)
-        self.updater = Updater(
-            self.optimizer, config.grad_clip, torch.amp.GradScaler(self.device.type, enabled=self._uses_float16()),
-            options.folder / "nonfinite_batch.safetensors",
-        )
+        uses_float16 = any((options.precision or stage.precision) == "16-mixed" for stage in config.stages)
+        scaler = torch.amp.GradScaler(self.device.type, enabled=uses_float16)
+        dump = options.folder / "nonfinite_batch.safetensors"
+        self.updater = Updater(self.codec, config.stages[0].optimizer, scaler, dump)
         self.position = Position(options.start_epoch)
         known = conditions(options, model, config, self.fabric.world_size)
         self.state = RunState(known, self.codec, self.updater, self.position)
         self.keeper = Keeper(options, self.state, writes=self.fabric.is_global_zero)
         self.keeper.restore()
-        self._stage: Stage | None = None
+        self.training: StageTraining | None = None
+        self.stopped = False
 
     def run(self) -> int:
         """Train to the end, or to an interruption, which saves a checkpoint first; returns the exit code."""
@@ -87,6 +83,7 @@ class Trainer(Runner):
                 self._validate(sanity=True)
             while self.position.epoch < self.end:
                 if self._run_epoch(interrupts) and self.position.epoch < self.end:
+                    self.stopped = True
                     self._stop()
                     return 0
         self.keeper.finish()
@@ -127,54 +124,36 @@ class Trainer(Runner):
 
     # --- stages and epochs
 
-    def enter(self, stage: Stage) -> None:
-        """Everything that a stage sets, once."""
-        self._stage = stage
-        enter_stage(self.codec, self.optimizer, stage, self.options.aux)
-        set_memory_format(self.codec, self.optimizer, stage.memory_format)
-        self._set_lagrangians(stage)
-        distortion = ms_ssim_loss if self.options.ssim else squared_error
-        ratio = self.options.i_lmda / self.options.lmda
-        self.loss = self.fabric.setup_module(StageLoss(self.codec, stage, distortion, ratio))
-        check_data(self.state.data, stage, str(self.options.folder))
-        self.clips = self._training_set(stage)
+    def enter(self, stage: Stage) -> StageTraining:
+        """Set everything that a stage sets, once."""
+        self.training = StageTraining(stage, self.options, self.state, self.fabric)
         self.validation = Validation(self.options, stage, self.device)
-
-    def _set_lagrangians(self, stage: Stage) -> None:
-        """The Lagrangian of each quality level, evenly spaced on a logarithmic scale."""
-        ends = stage.lmda or (self.options.lmda, self.options.lmda)
-        first, last = (math.log(value * self.options.lmda_scale) for value in ends)
-        self.codec.lmdas.copy_(torch.linspace(first, last, self.codec.levels).exp())
-
-    def _training_set(self, stage: Stage) -> TrainingClips:
-        with self.fabric.rank_zero_first(local=True):  # which builds the cache for the others
-            return training_set(
-                stage.data, frames=stage.frames, patch_size=self.options.patch_size or stage.patch_size,
-                seed=self.options.seed, cut=stage.cut, static_rate=self.options.static_rate,
-                reverse_rate=stage.reverse_rate,
-            )
+        return self.training
 
     def _run_epoch(self, interrupts: Interrupts) -> bool:
         """Go on with the epoch to its end; True where it, or what follows it, is to stop."""
         index, epoch = self.config.stage_at(self.position.epoch)
         stage = self.config.stages[index]
-        if stage is not self._stage:
+        if self.training is None or self.training.stage is not stage:
             self.enter(stage)
-        set_learning_rates(self.optimizer, stage, epoch)
-        batches = self._batches(stage)
+        assert self.training is not None
+        if not epoch and not self.position.step:
+            vars(self.state.plateau).update(vars(Plateau()))
+        batches = self.training.batches(self.options.num_workers)
+        steps = len(batches) + self.position.step
         title = f"{stage.name} {epoch + 1}/{stage.epochs}"
-        averages = Averages(self._total)
-        with Progress(len(batches) + self.position.step, title, done=self.position.step) as progress:
+        averages, clips = Averages(self._total), Rate()
+        with Progress(steps, title, done=self.position.step) as progress:
             for left, batch in zip(reversed(range(len(batches))), batches, strict=True):
-                values = self.step(stage, batch)
-                averages.add(values)
+                self.training.set_learning_rates(epoch, steps)
+                averages.add(self.training.step(batch))
+                clips.add(len(batch) * self.fabric.world_size)
                 progress.update(1, **averages.shown())
-                if self.position.total % LOG_EVERY == 0:
-                    self._log_training(stage, averages.take())
-                if self.halt.due(interrupts, self.fabric) and left:
+                stops = self.halt.due(interrupts, self.fabric)
+                if self.position.total % LOG_EVERY == 0 or stops or not left:
+                    self._log_training(self.training, averages.take(), clips.take())
+                if stops and left:
                     return True
-        if not averages.empty:
-            self._log_training(stage, averages.take())
         self._close_epoch(index, epoch)
         return self.halt.due(interrupts, self.fabric)
 
@@ -183,14 +162,6 @@ class Trainer(Runner):
         if self.fabric.world_size == 1:
             return tensor
         return cast(Tensor, self.fabric.all_reduce(tensor.to(self.device), reduce_op="sum")).cpu()
-
-    def _batches(self, stage: Stage) -> Any:
-        """The batches of this epoch that are still to come."""
-        return training_loader(
-            self.clips, batch_size=stage.batch_size, epoch=self.position.epoch, seed=self.options.seed,
-            start_batch=self.position.step, steps=stage.steps, rank=self.fabric.global_rank,
-            world_size=self.fabric.world_size, num_workers=self.options.num_workers,
-        )
 
     def _close_epoch(self, index: int, epoch: int) -> None:
         stage = self.config.stages[index]
@@ -206,42 +177,26 @@ class Trainer(Runner):
             self.keeper.keep(name)
         if self.position.epoch % self.options.per_val == 0 or last:
             self._validate()
-
-    # --- one step
-
-    def step(self, stage: Stage, batch: Tensor) -> dict[str, Tensor]:
-        """Forward, backward and update on a uint8 batch (N, T, 3, P, P)."""
-        clip = self.codec.format.from_rgb(batch.to(self.device, non_blocking=True))
-        frames, levels = draw(
-            stage, self.position, self.options.seed, clips=len(clip), levels=self.codec.levels,
-            rank=self.fabric.global_rank, processes=self.fabric.world_size,
-        )
-        quality = torch.tensor(levels, device=self.device)
-        with autocast(self.precision(stage.precision), self.device):
-            values = self.loss(clip, frames, quality, self.codec.lmdas[quality])
-        total = values["loss"] + values["aux"] if self.options.aux else values["loss"]
-        self.fabric.backward(self.updater.scaler.scale(total))
-        self.fabric.all_reduce(total.detach())  # in place: all skip a step or none
-        self.updater.step(total, batch)
-        self.position.step += 1
-        self.position.total += 1
-        return values
-
-    def _uses_float16(self) -> bool:
-        return any(self.precision(stage.precision) == "16-mixed" for stage in self.config.stages)
+            if stage.lr_schedule == "plateau":  # which a validation moves
+                self.keeper.save()
 
     # --- what is measured
 
-    def _log_training(self, stage: Stage, values: dict[str, float]) -> None:
-        lr = max(group["lr"] for group in self.optimizer.param_groups if group["name"] != AUX)
-        extra = {"epoch": self.position.epoch, "lr": lr, "skipped": self.updater.skipped}
-        self.keeper.log(stage.name, {**values, **extra})
+    def _log_training(self, training: StageTraining, values: dict[str, float], clips_per_second: float) -> None:
+        lr = max(group["lr"] for group in self.updater.optimizer.param_groups if group["name"] != AUX)
+        extra: dict[str, Value] = {"epoch": self.position.epoch, "lr": lr, "skipped": self.updater.skipped}
+        extra |= {"clips_per_second": round(clips_per_second, 3), "arithmetic": str(training.arithmetic)}
+        self.keeper.log(training.stage.name, {**values, **extra})
 
     def _validate(self, sanity: bool = False) -> None:
-        values = self.validation.run(self.codec, self.loss, sanity=sanity)
+        assert self.training is not None
+        values = self.validation.run(self.codec, self.training.loss, sanity=sanity)
         if sanity:
             return
+        self.state.plateau.validated(values["val_loss"], self.validation.stage)
         self.keeper.log(self.validation.stage.name, values)
+        if self.fabric.is_global_zero and not self.options.no_image:
+            self.keeper.picture(self.validation.picture(self.codec))
         if not math.isfinite(values["val_loss"]):
             _log.warning("validation of stage %s: the loss is not finite", self.validation.stage.name)
 

@@ -11,9 +11,11 @@ from torch import Tensor
 from torchDVC.coding_structure import CodedFrame, training_frames
 from torchDVC.config import Stage
 from torchDVC.config.command_line import TrainOptions
+from torchDVC.dataset.colour import Plane
 from torchDVC.dataset.testing import TestSequence, test_sequences
 from torchDVC.entropy.streams import EstimatingStream
 from torchDVC.models.codec import Codec, evaluating
+from torchDVC.models.sequence import code_clip
 from torchDVC.training.averages import Averages
 from torchDVC.util.progress import Progress
 
@@ -45,10 +47,28 @@ class Validation:
         values.pop("aux", None)
         return {f"val_{name}": value for name, value in values.items()}
 
+    def picture(self, codec: Codec) -> Plane:
+        """What the stage makes of the last frame that it codes of the first sequence, (3, H, W) uint8 RGB.
+
+        That is the reconstruction, or the picture that a module wrote last where the stage makes none.
+        """
+        clip = self._clip(codec, self.sequences[0])
+        quality = torch.full((1,), codec.levels // 2, dtype=torch.int64, device=self.device)
+        frames = _frames(self.stage, self.seed)
+        with evaluating(codec), torch.no_grad():
+            *_, last = code_clip(codec, clip, frames, self.stage, rnn=self.stage.rnn, quality=quality,
+                                 new_stream=EstimatingStream)
+        shown = [x for x in last.state.values() if x.shape == clip[:, 0].shape]
+        picture = last.state.get("recon", shown[-1] if shown else clip[:, last.frame.index])
+        return codec.format.to_frame(picture, codec.format.pixels(*picture.shape[-2:])).rgb
+
+    def _clip(self, codec: Codec, sequence: TestSequence) -> Tensor:
+        pictures = sequence.open().read(range(frames_read(self.stage, self.seed)))
+        return torch.stack([codec.format.to_tensor(picture, self.device) for picture in pictures], 1)
+
     def _of(self, codec: Codec, sequence: TestSequence, loss: Callable[..., dict[str, Tensor]]) -> dict[str, Tensor]:
         frames = _frames(self.stage, self.seed)
-        pictures = sequence.open().read(range(frames_read(self.stage, self.seed)))
-        clip = torch.stack([codec.format.to_tensor(picture, self.device) for picture in pictures], 1)
+        clip = self._clip(codec, sequence)
         quality = torch.full((1,), codec.levels // 2, dtype=torch.int64, device=self.device)
         return loss(clip, frames, quality, codec.lmdas[quality], EstimatingStream)
 

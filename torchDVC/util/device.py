@@ -24,7 +24,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     """What ``auto`` stands for on a device: ``bf16-mixed`` where it computes in bf16 natively, else ``32``."""
     if precision != "auto":
         return precision
-    return "bf16-mixed" if _native_bf16(device) else "32"
+    return "bf16-mixed" if native_bf16(device) else "32"
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
@@ -51,7 +51,8 @@ def described(device: torch.device) -> str:
     return f"{processor()}, threads: {torch.get_num_threads()}, PyTorch {torch.__version__}"
 
 
-def _native_bf16(device: torch.device) -> bool:
+def native_bf16(device: torch.device) -> bool:
+    """Whether a device says that it computes in bf16 itself."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     with contextlib.suppress(OSError):

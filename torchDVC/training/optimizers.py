@@ -1,0 +1,75 @@
+"""Optimizers, freezing, memory layouts and learning rates: what a stage sets about the weights."""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torchDVC.config import Stage
+from torchDVC.models.codec import Codec
+
+_OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+_QUANTILES = "quantiles"
+AUX = "(aux)"
+"""Name of the parameter group of all quantiles; no module can have it."""
+
+
+def make_optimizer(codec: Codec, kind: str) -> torch.optim.Optimizer:
+    """An ``adam``, ``adamw`` or ``sgd`` with a parameter group for each module, and one for all quantiles.
+
+    A frozen module's parameters have no gradients, so its state stays as it was until it is thawed.
+    """
+    groups: list[dict[str, Any]] = [
+        {"name": spec.name, "params": [p for n, p in _named(codec, spec.name) if not n.endswith(_QUANTILES)]}
+        for spec in codec.config.modules
+    ]
+    groups.append({"name": AUX, "params": [p for n, p in codec.named_parameters() if n.endswith(_QUANTILES)]})
+    groups = [group for group in groups if group["params"]]
+    return _OPTIMIZERS[kind](groups, lr=0.0, fused=True)
+
+
+def _named(codec: Codec, module: str) -> list[tuple[str, nn.Parameter]]:
+    return list(codec.get_submodule(module).named_parameters())
+
+
+def enter_stage(codec: Codec, optimizer: torch.optim.Optimizer, stage: Stage, aux: bool) -> None:
+    """Thaw what the stage trains and freeze the rest; modules it does not train are in eval mode (no statistics)."""
+    learning = trained_parameters(codec, stage)
+    codec.eval()
+    for spec in codec.config.modules:
+        codec.get_submodule(spec.name).train(spec.code in stage.train)
+    for name, parameter in codec.named_parameters():
+        parameter.requires_grad_(name in learning and (aux or not name.endswith(_QUANTILES)))
+    optimizer.zero_grad(set_to_none=True)
+
+
+def trained_parameters(codec: Codec, stage: Stage) -> dict[str, nn.Parameter]:
+    """What a stage trains, by name: the parameters of its modules but those that ``freeze`` names."""
+    trained = {spec.name for spec in codec.config.of_codes(stage.train)}
+    return {
+        name: parameter
+        for name, parameter in codec.named_parameters()
+        if name.partition(".")[0] in trained and not any(fnmatch.fnmatchcase(name, pattern) for pattern in stage.freeze)
+    }
+
+
+def set_memory_format(codec: Codec, optimizer: torch.optim.Optimizer, memory_format: str) -> None:
+    """Lay the weights out as ``contiguous`` or ``channels_last``, and the optimizer's state as its weights.
+
+    A fused optimizer goes through memory and would pair the wrong elements otherwise.
+    """
+    channels_last = memory_format == "channels_last"
+    codec.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, stage: Stage, factor: float) -> None:
+    """Every group's rate of a stage, times a factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = factor * (stage.aux_lr if group["name"] == AUX else stage.lr[group["name"]])
