@@ -109,6 +109,7 @@ def test_golden_bytes(path):
         fps=st.fractions(Fraction(1, 1000), 4000, max_denominator=2**20),
         matrix=st.sampled_from(["bt601", "bt709"]),
         range=st.sampled_from(["limited", "full"]),
+        same_device=st.booleans(),
         intra_period=st.integers(0, 65535),
         gop_size=st.sampled_from([1, 2, 4, 8, 16, 32, 64, 128]),
         quality=st.integers(0, 255),

@@ -127,6 +127,9 @@ def test_an_inexact_model_is_marked_and_a_decoder_elsewhere_says_so(
     assert "same device only" in capsys.readouterr().out
     coded = ["encode", str(clip_folder / "one.y4m"), "out.lcp", "--model", "out.safetensors", "--frames", "3"]
     assert main(coded) == 0 and main(["decode", "out.lcp", "here.y4m"]) == 0
+    capsys.readouterr()
+    assert main(["info", "out.lcp"]) == 0
+    assert "decoded by    only the device that wrote it" in capsys.readouterr().out
     assert "decoded pictures may be wrong" not in caplog.text
     monkeypatch.setattr(commands, "described", lambda device: "another machine")
     main(["decode", "out.lcp", "there.y4m"])

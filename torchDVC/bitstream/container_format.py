@@ -23,6 +23,8 @@ MARKER, MARKER_MASK, QUALITY_FLAG, TYPE_MASK = 0xA0, 0xF8, 0x04, 0x03
 GOP_SIZES = tuple(1 << n for n in range(8))
 REFERENCES_SHIFT = 4
 """A byte of the header holds the logarithm of the GOP size and, from this bit on, references of P frames minus 1."""
+RANGES, SAME_DEVICE = ("limited", "full"), 2
+"""A byte of the header holds the index of the range; this bit is set where only the device that wrote it decodes it."""
 HASH_BYTES = 16
 MAX_FRAMES = 2**31 - 1
 MAX_PIXELS = 2**26
@@ -68,7 +70,7 @@ HEADER_FIELDS = (
     Field("fps_numerator", 4, 1, 2**32 - 1),
     Field("fps_denominator", 4, 1, 2**32 - 1),
     Field("matrix", 1, 0, 1, ("bt601", "bt709")),
-    Field("range", 1, 0, 1, ("limited", "full")),
+    Field("range", 1, 0, SAME_DEVICE | 1),
     Field("intra_period", 2, 0, 2**16 - 1),
     Field("gop", 1, 0, (MAX_REFERENCES - 1) << REFERENCES_SHIFT | len(GOP_SIZES) - 1),
     Field("quality", 1, 0, 255),
@@ -84,6 +86,7 @@ class Header:
     fps: frames a second; matrix ("bt601", "bt709") and range ("limited", "full"): the YUV that the pictures came from.
     intra_period, gop_size, references: coding structure, see `torchDVC.coding_structure`.
     quality: index of packets that say none; model: the first 16 bytes of the model's SHA-256.
+    same_device: only the device that wrote it decodes it, as its model is not exact.
     """
 
     width: int
@@ -97,6 +100,7 @@ class Header:
     quality: int
     model: bytes
     references: int = 1
+    same_device: bool = False
 
     @property
     def structure(self) -> CodingStructure:
@@ -117,6 +121,9 @@ class Header:
             "fps_denominator": self.fps.denominator,
             "gop": self.gop_size.bit_length() - 1 | (self.references - 1) << REFERENCES_SHIFT,
         }
+        if self.range not in RANGES:
+            raise ValueError(f"range is '{self.range}'; expected {' or '.join(RANGES)}")
+        values["range"] = RANGES.index(self.range) | SAME_DEVICE * self.same_device
         if self.gop_size not in GOP_SIZES:
             raise ValueError(f"gop_size is {self.gop_size}; expected a power of two up to {GOP_SIZES[-1]}")
         if not 1 <= self.references <= MAX_REFERENCES:
@@ -142,7 +149,10 @@ class Header:
         references, log2_gop = divmod(values.pop("gop"), 1 << REFERENCES_SHIFT)
         if log2_gop >= len(GOP_SIZES):
             raise ValueError(f"gop_size is 2^{log2_gop}; expected at most {GOP_SIZES[-1]}")
+        same_device, value_range = divmod(values.pop("range"), SAME_DEVICE)
         return cls(
+            range=RANGES[value_range],
+            same_device=bool(same_device),
             frames=values.pop("frames") or None,
             fps=Fraction(values.pop("fps_numerator"), values.pop("fps_denominator")),
             gop_size=GOP_SIZES[log2_gop],

@@ -29,6 +29,7 @@ class Inspection:
             "frames": "not known: its encoder was interrupted" if h.frames is None else str(h.frames),
             "structure": f"{structure}; intra: {period}",
             "quality": str(h.quality),
+            "decoded by": "only the device that wrote it" if h.same_device else "every device",
             "model hash": f"{h.model.hex()}",
         }
         return "\n".join(f"{name:<14}{value}" for name, value in fields.items())
