@@ -129,6 +129,21 @@ def test_an_mp4_is_near_lossless_and_says_so(
         assert plane_psnr(one.yuv[0], other.yuv[0]) > 45
 
 
+@pytest.mark.parametrize("gop_size", [1, 2, 4])
+def test_decoding_begins_at_any_frame(
+    sources: list[str], clip_folder: Path, tmp_path: Path, gop_size: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coded = tmp_path / "out.lcp"
+    run("encode", clip_folder / "two.mp4", coded, *sources, "--frames", 10, "--gop_size", gop_size, "--intra_period", 4)
+    run("decode", coded, tmp_path / "all.y4m")
+    whole = pictures(tmp_path / "all.y4m")
+    for start in (1, 4, 6, 8, 9):
+        run("decode", coded, tmp_path / "part.y4m", "--start", start)
+        part = pictures(tmp_path / "part.y4m")
+        assert len(part) == 10 - start and all(map(np.array_equal, part, whole[start:]))
+    assert "--start 10; " in refused(capsys, "decode", coded, tmp_path / "part.y4m", "--start", 10)
+
+
 def test_encode_from_a_csv_and_a_raw_clip(sources: list[str], clip_folder: Path, tmp_path: Path) -> None:
     run("encode", clip_folder / "one.y4m", tmp_path / "a.lcp", *sources, "--frames", 2)
     raw = tmp_path / "clip.yuv"

@@ -134,6 +134,8 @@ def decode(options: DecodeOptions) -> None:
     device = choose_device(options.device)
     with ContainerReader(options.input) as reader:
         header = reader.header
+        if header.frames is not None and options.start >= header.frames:
+            raise ConfigError([f"--start {options.start}; {options.input} has frames 0 to {header.frames - 1}"])
         model = _model_of(header, options.model)
         move(model, device)
         info = VideoInfo(
@@ -142,7 +144,7 @@ def decode(options: DecodeOptions) -> None:
         )  # fmt: skip
         with open_writer(options.output, info) as writer:
             with Progress(header.frames, options.input.name, unit="frame") as bar:
-                playback = play(model, reader, writer, bar, options.conceal)
+                playback = play(model, reader, writer, bar, options.conceal, options.start)
             if not writer.written:
                 raise BitstreamError(f"no frame can be decoded: {playback.damage or f'{options.input}: it is empty'}")
     for remark in playback.remarks():
@@ -184,11 +186,15 @@ def _model_of(header: Header, given: str | None) -> Model:
     return model_store.find(header.model.hex()) if given is None else model_store.open_model(given)
 
 
-def play(model: Model, reader: ContainerReader, writer: VideoWriter, bar: Progress, conceal: bool = False) -> Playback:
-    """Decode a stream to a writer; what is lost and replaced."""
-    playback = Playback(writer, reader.header)
-    pictures = read_frames(model, reader, playback.note if conceal else None)
+def play(
+    model: Model, reader: ContainerReader, writer: VideoWriter, bar: Progress, conceal: bool = False, start: int = 0
+) -> Playback:
+    """Decode a stream to a writer, from frame ``start`` on; what is lost and replaced."""
+    playback = Playback(writer, reader.header, start)
+    pictures = read_frames(model, reader, playback.note if conceal else None, start)
     for index, frame in in_display_order(_decoded(pictures, reader, bar, model.codec.format)):
+        if index < start:
+            continue
         if index > playback.due and not conceal:  # the last GOP of an unfinished stream
             break
         playback.show(index, frame)

@@ -180,6 +180,7 @@ class DecodeOptions:
     model: str | None = flag(
         words, "model file (default: found by the hash in the stream)", group=_MODEL, metavar="FILE", default=None
     )
+    start: int = flag(whole(0), "begin with this frame, counted from 0", group=_VIDEO, metavar="N", default=0)
     conceal: bool = switch_flag("go on after damage at the next intact I frame", group=_VIDEO)
     device: str = same_flag(RunOptions, "device")
 

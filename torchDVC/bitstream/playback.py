@@ -13,7 +13,9 @@ MOST_FILLED = 10_000
 
 
 class Playback:
-    """Writes pictures in display order; a lost one is replaced by the one before it, at the beginning by the first.
+    """Writes pictures in display order, from frame ``start`` on.
+
+    A lost one is replaced by the one before it, at the beginning by the first.
 
     Attributes:
         due: display index of the frame that comes next.
@@ -22,8 +24,8 @@ class Playback:
         damage: the first error that `note` was told of. Errors themselves hold on to the tensors of their frames.
     """
 
-    def __init__(self, writer: VideoWriter, header: Header) -> None:
-        self.due = self.filled = 0
+    def __init__(self, writer: VideoWriter, header: Header, start: int = 0) -> None:
+        self.due, self.filled = start, 0
         self.lost: list[range] = []
         self.damage = ""
         self._writer, self._header = writer, header

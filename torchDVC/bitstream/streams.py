@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from torchDVC.bitstream.container import ContainerReader, ContainerWriter, Packet
+from torchDVC.bitstream.container import ContainerReader, ContainerWriter, IntraEntry, Packet
 from torchDVC.bitstream.container_format import HASH_BYTES, Header
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.dataset.frame import VideoInfo
@@ -68,16 +68,32 @@ def write_frames(
         yield picture
 
 
-def read_frames(model: Model, reader: ContainerReader, conceal: Conceal | None = None) -> Iterator[CodedPicture]:
-    """Decode a container, in coding order.
+def read_frames(
+    model: Model, reader: ContainerReader, conceal: Conceal | None = None, start: int = 0
+) -> Iterator[CodedPicture]:
+    """Decode a container, in coding order, from the last I frame that is not after frame ``start``.
 
     Raises `BitstreamError` at the first damage; with ``conceal``, that is told of it, and what does not depend on
     lost frames is decoded. Raises `CheckpointError` if the stream was coded with another model.
     """
     check_model(model, reader)
     header = reader.header
-    tasks = (_task(packet, reader) for packet in reader.packets(conceal=conceal))
+    entry = _entry(reader, start, conceal) if start else None
+    packets = reader.packets(entry, conceal)
+    tasks = (_task(packet, reader) for packet in packets if entry is None or packet.frame.index >= entry.display_index)
     yield from code_frames(model.codec, model.modes, (header.height, header.width), tasks, conceal)
+
+
+def _entry(reader: ContainerReader, start: int, conceal: Conceal | None) -> IntraEntry | None:
+    """The last I frame up to ``start``; None where the file's index is damaged and that is concealed."""
+    try:
+        entries = reader.intra_index()
+    except BitstreamError as error:
+        if conceal is None:
+            raise
+        conceal(error)
+        return None
+    return max((e for e in entries if e.display_index <= start), key=lambda e: e.display_index, default=None)
 
 
 def check_model(model: Model, reader: ContainerReader) -> None:
