@@ -1,4 +1,4 @@
-"""Hyper-syntheses of floating-point weights, run in exact fixed-point arithmetic carried in float64.
+"""Networks of floating-point weights that decide symbols, run in exact fixed-point arithmetic carried in float64.
 
 Weights that were trained elsewhere, in floating point, cannot drive entropy coding as they are: another machine would
 get other tables from them. Here weights become integers of 16 bits, activations integers of 24, and every partial sum
@@ -8,6 +8,8 @@ network runs at 1/16 of the picture's size and below.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -25,38 +27,49 @@ WEIGHT_MAX = 2**15
 SHIFT_MAX = 24
 MAX_TERMS = 2**13
 """Products that a sum may have: with these bits it stays below 2^52, and so does the bias."""
+SLOPE_BITS = 16
+"""Slopes of leaky ReLUs count 2^-16ths."""
+
+Convolution = nn.Conv2d | nn.ConvTranspose2d
+Plain = nn.ReLU | nn.LeakyReLU | nn.PixelShuffle
+"""Layers without weights."""
 
 
 class FixedPoint(ExactModule):
-    """A stack of convolutions, transposed convolutions and ReLUs in exact arithmetic.
+    """A stack of convolutions, transposed convolutions, (leaky) ReLUs and pixel shuffles in exact arithmetic.
 
     Its parameters are named as those of ``nn.Sequential(*layers)``. Each layer's output is rounded to 1024ths, half to
     even, and limited to +-2^14; gradients pass straight through the rounding. The integers of layer ``i`` are
     ``i.weight`` (of the weights' shape), ``i.bias`` in 1024ths, and ``i.shift`` (1,), the fraction bits of the weights.
 
     Args:
-        layers: convolutions with a bias, square kernels and at most `MAX_TERMS` products in a sum; `TypeError` for
-            other layers.
+        layers: convolutions with a bias, square kernels and at most `MAX_TERMS` products in a sum, whose weights are
+            masked by their buffer ``mask`` where they have one; layers without weights; and ``nn.Sequential`` of such.
+            `TypeError` for others.
     """
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
-        self._layers: list[nn.Conv2d | nn.ConvTranspose2d | nn.ReLU] = []
+        self._layers: dict[str, Convolution | Plain] = {}
         for index, layer in enumerate(layers):
-            self._layers.append(_expected(layer))
+            self._layers |= dict(_leaves(str(index), layer))
             self.add_module(str(index), layer)
-        self._given: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+        self._given: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+
+    @property
+    def _convolutions(self) -> Iterator[tuple[str, Convolution]]:
+        return ((name, layer) for name, layer in self._layers.items() if isinstance(layer, Convolution))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) multiples of 1/1024 in any floating type to float64 multiples of 1/1024."""
         with torch.autocast(x.device.type, enabled=False):
             x = _limited(round_through(x.double() * 2**FRACTION_BITS))
-            for index, layer in enumerate(self._layers):
-                x = F.relu(x) if isinstance(layer, nn.ReLU) else self._convolved(index, layer, x)
+            for name, layer in self._layers.items():
+                x = self._convolved(name, layer, x) if isinstance(layer, Convolution) else _plain(layer, x)
             return x * 2.0**-FRACTION_BITS
 
-    def _convolved(self, index: int, layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
-        given = self._given.get(index)
+    def _convolved(self, name: str, layer: Convolution, x: Tensor) -> Tensor:
+        given = self._given.get(name)
         weight, bias, shift = scaled(layer) if given is None else (tensor.to(x.device) for tensor in given)
         product = _scattered if isinstance(layer, nn.ConvTranspose2d) else _gathered
         factor = torch.exp2(shift)
@@ -66,16 +79,13 @@ class FixedPoint(ExactModule):
     @torch.no_grad()
     def work_out(self) -> Integers:
         return {
-            f"{index}.{name}": tensor.cpu().numpy().astype(np.int32)
-            for index, layer in enumerate(self._layers)
-            if not isinstance(layer, nn.ReLU)
+            f"{layer_name}.{name}": tensor.cpu().numpy().astype(np.int32)
+            for layer_name, layer in self._convolutions
             for name, tensor in zip(("weight", "bias", "shift"), scaled(layer), strict=True)
         }
 
     def _use(self, integers: Integers) -> None:
-        for index, layer in enumerate(self._layers):
-            if isinstance(layer, nn.ReLU):
-                continue
+        for index, layer in self._convolutions:
             shapes = {"weight": tuple(layer.weight.shape), "bias": (layer.out_channels,), "shift": (1,)}
             expect(integers, {f"{index}.{name}": shape for name, shape in shapes.items()})
             weight, bias, shift = (integers[f"{index}.{name}"].astype(np.float64) for name in shapes)
@@ -87,24 +97,45 @@ class FixedPoint(ExactModule):
             self._given[index] = (torch.from_numpy(weight), torch.from_numpy(bias), torch.from_numpy(shift))
 
 
-def scaled(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[Tensor, Tensor, Tensor]:
+def scaled(layer: Convolution) -> tuple[Tensor, Tensor, Tensor]:
     """Weights, biases in 1024ths and the weights' fraction bits (1,): integers in float64, gradients pass."""
+    mask = getattr(layer, "mask", None)
+    weight = layer.weight.double() if mask is None else layer.weight.double() * mask
     with torch.no_grad():
-        largest = layer.weight.abs().amax().double()
+        largest = weight.abs().amax()
         shift = (15 - torch.frexp(largest).exponent).clamp(0, SHIFT_MAX).double().reshape(1)
-    weight = round_through(layer.weight.double() * torch.exp2(shift)).clamp(-WEIGHT_MAX, WEIGHT_MAX)
+    weight = round_through(weight * torch.exp2(shift)).clamp(-WEIGHT_MAX, WEIGHT_MAX)
     assert layer.bias is not None
     return weight, _limited(round_through(layer.bias.double() * 2**FRACTION_BITS)), shift
 
 
-def _expected(layer: nn.Module) -> nn.Conv2d | nn.ConvTranspose2d | nn.ReLU:
-    if isinstance(layer, nn.ReLU):
+def _leaves(name: str, layer: nn.Module) -> Iterator[tuple[str, Convolution | Plain]]:
+    """The layers of a stack, by their names in it."""
+    if isinstance(layer, nn.Sequential):
+        for own, child in layer.named_children():
+            yield from _leaves(f"{name}.{own}", child)
+    else:
+        yield name, _expected(layer)
+
+
+def _expected(layer: nn.Module) -> Convolution | Plain:
+    if isinstance(layer, Plain):
         return layer
-    if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) or layer.bias is None:
-        raise TypeError(f"{layer}: expected a convolution with a bias, a transposed one, or ReLU")
+    if not isinstance(layer, Convolution) or layer.bias is None:
+        raise TypeError(f"{layer}: expected a convolution with a bias, a transposed one, ReLU or PixelShuffle")
     if layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1] > MAX_TERMS:
         raise TypeError(f"{layer}: expected at most {MAX_TERMS} products in a sum")
     return layer
+
+
+def _plain(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer without weights, on integers."""
+    if isinstance(layer, nn.PixelShuffle):
+        return F.pixel_shuffle(x, layer.upscale_factor)
+    if isinstance(layer, nn.LeakyReLU):
+        slope = round(layer.negative_slope * 2**SLOPE_BITS) * 2.0**-SLOPE_BITS
+        return torch.where(x < 0, round_through(x * slope), x)
+    return F.relu(x)
 
 
 def _limited(x: Tensor) -> Tensor:

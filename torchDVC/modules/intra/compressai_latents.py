@@ -1,0 +1,289 @@
+"""The entropy models of CompressAI's image models, with everything that decides symbols in exact fixed point.
+
+They are put together from the networks of a CompressAI model, whose parameters keep their names. Each part codes what
+CompressAI's class of a similar name codes, in the same order::
+
+    y ──┬── Hyper (z) ── params ──┐
+        └──── Gaussian | Raster | Checkerboard | ChannelGroups ── y_hat
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import accumulate, pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torchDVC.entropy.fixed_point import FixedPoint
+from torchDVC.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
+from torchDVC.entropy.streams import Stream
+from torchDVC.modules.intra.scale_hyperprior import NearestRow
+
+Y_STRIDE, Z_STRIDE = 16, 64
+"""From pictures to latents and to hyper-latents."""
+
+
+class Coder(nn.Module):
+    """Codes values with Gaussians; the one that all parts of a model share, since their tables are the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nearest_row = NearestRow()
+        self.y_tables = GaussianTables()
+
+    def forward(self, y: Tensor | None, scales: Tensor, means: Tensor | None, stream: Stream) -> Tensor:
+        """Code ``y`` (None where the stream reads); scales and means are multiples of 1/1024, means None are 0."""
+        index = self.nearest_row(scales)
+        mean = torch.zeros_like(index) if means is None else means.float()
+        return stream.code(y, GaussianPrior(mean, index, self.y_tables.tables))
+
+
+class Part(nn.Module):
+    """Base of what codes a latent, or some channels of one, with parameters from the hyper-latent."""
+
+    def forward(self, y: Tensor | None, params: Tensor, stream: Stream) -> Tensor:
+        """The decoded latent (B, C, h, w).
+
+        Args:
+            y: (B, C, h, w), or None where the stream reads.
+            params: (B, P, h, w), multiples of 1/1024 in float64.
+        """
+        raise NotImplementedError
+
+
+class Gaussian(Part):
+    """Scales and means are the parameters themselves, in an ``order``; or there are scales alone."""
+
+    def __init__(self, coder: Coder, order: tuple[str, ...] = ("scales", "means")) -> None:
+        super().__init__()
+        self.coder, self.order = coder, order
+
+    def forward(self, y: Tensor | None, params: Tensor, stream: Stream) -> Tensor:
+        found = dict(zip(self.order, params.chunk(len(self.order), 1), strict=True))
+        y_hat: Tensor = self.coder(y, found["scales"], found.get("means"), stream)
+        return y_hat
+
+
+class Checkerboard(Part):
+    """One half of the positions first, then the other half with the first as context (He et al. 2021)."""
+
+    def __init__(self, y: Part, context: nn.Conv2d, parameters: nn.Module, even_first: bool) -> None:
+        super().__init__()
+        self.y = y
+        self.context_channels = context.out_channels
+        self.context_prediction = exact(context)
+        self.entropy_parameters = exact(parameters)
+        self.even_first = even_first
+
+    def forward(self, y: Tensor | None, params: Tensor, stream: Stream) -> Tensor:
+        half = self._half(params, 0)
+        context = half.new_zeros(()).expand(half.shape[0], self.context_channels, *half.shape[2:])
+        first = self._code(y, 0, context, half, stream)
+        y_hat = self._put_together(first, torch.zeros_like(first))
+        context = self._half(self.context_prediction(y_hat), 1)
+        return self._put_together(first, self._code(y, 1, context, self._half(params, 1), stream))
+
+    def _code(self, y: Tensor | None, which: int, context: Tensor, params: Tensor, stream: Stream) -> Tensor:
+        own = None if y is None else self._half(y, which)
+        y_hat: Tensor = self.y(own, self.entropy_parameters(torch.cat((context, params), 1)), stream)
+        return y_hat
+
+    def _columns(self, which: int) -> tuple[int, int]:
+        """The first column of even and of odd rows that a half has."""
+        even = which ^ (not self.even_first)
+        return even, 1 - even
+
+    def _half(self, x: Tensor, which: int) -> Tensor:
+        """(B, C, h, w) to (B, C, h, w/2): the positions of a half, row by row."""
+        even, odd = self._columns(which)
+        rows = torch.stack((x[..., 0::2, even::2], x[..., 1::2, odd::2]), -2)
+        return rows.flatten(-3, -2)
+
+    def _put_together(self, first: Tensor, second: Tensor) -> Tensor:
+        """The inverse of `_half`, of both halves."""
+        even, _ = self._columns(0)
+        pairs = torch.stack((first, second), -1)
+        mixed = torch.where(_is_odd_row(first) ^ bool(even), pairs.flip(-1), pairs)
+        return mixed.flatten(-2)
+
+
+class Raster(Part):
+    """A 5x5 context of what lies above and to the left (Minnen et al. 2018).
+
+    Positions of one diagonal, three to the left for each one down, do not see one another and are coded together: a
+    latent takes w + 3 h steps. That is slow still, beside the one or two steps of the others.
+    """
+
+    SLOPE = 3
+
+    def __init__(self, coder: Coder, context: nn.Conv2d, parameters: nn.Module) -> None:
+        super().__init__()
+        self.y = Gaussian(coder)
+        self.reach, self.channels = context.kernel_size[0] // 2, context.in_channels
+        context.padding = (0, 0)
+        self.context_prediction = exact(context)
+        self.entropy_parameters = exact(parameters)
+
+    def forward(self, y: Tensor | None, params: Tensor, stream: Stream) -> Tensor:
+        batch, _, height, width = params.shape
+        reach = self.reach
+        known = params.new_zeros((batch, self.channels, height + 2 * reach, width + 2 * reach), dtype=torch.float32)
+        for rows, columns in _diagonals(height, width, self.SLOPE):
+            context = self._context(known, rows, columns)
+            both = torch.cat((params[:, :, rows, columns][:, :, None], context), 1)
+            own = None if y is None else y[:, :, rows, columns][:, :, None]
+            y_hat = self.y(own, self.entropy_parameters(both), stream)
+            known[:, :, rows + reach, columns + reach] = y_hat[:, :, 0]
+        return known[:, :, reach : reach + height, reach : reach + width]
+
+    def _context(self, known: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """(B, P, 1, K) what the context network says at K positions of the latent, with a margin of ``reach``."""
+        window = torch.arange(2 * self.reach + 1)
+        seen = known[:, :, rows[:, None, None] + window[:, None], columns[:, None, None] + window]
+        context = self.context_prediction(seen.transpose(1, 2).flatten(0, 1))
+        return context.reshape(known.shape[0], len(rows), -1).transpose(1, 2)[:, :, None]
+
+
+class ChannelGroups(Part):
+    """Groups of channels one after the other, each with groups before it as context (Minnen & Singh 2020).
+
+    A context network sees all of these, or the first and the last of them: its first layer tells.
+    """
+
+    def __init__(self, groups: list[int], contexts: Mapping[str, nn.Module], parts: Mapping[str, Part]) -> None:
+        super().__init__()
+        self.bounds = list(pairwise(accumulate(groups, initial=0)))
+        self.sees_all = {name: _inputs(context) == sum(groups[: int(name[1:])]) for name, context in contexts.items()}
+        self.channel_context = nn.ModuleDict({name: exact(context) for name, context in contexts.items()})
+        self.latent_codec = nn.ModuleDict(parts)
+
+    def forward(self, y: Tensor | None, params: Tensor, stream: Stream) -> Tensor:
+        decoded: list[Tensor] = []
+        for index, (begin, end) in enumerate(self.bounds):
+            name, seen = f"y{index}", params
+            if decoded:
+                before = decoded if self.sees_all[name] else [decoded[0], decoded[-1]]
+                seen = torch.cat((self.channel_context[name](torch.cat(before, 1)), params), 1)
+            own = None if y is None else y[:, begin:end]
+            decoded.append(self.latent_codec[name](own, seen, stream))
+        return torch.cat(decoded, 1)
+
+
+class Hyper(nn.Module):
+    """Codes the hyper-latent and gives the parameters that follow from it."""
+
+    def __init__(self, h_a: nn.Module, h_s: nn.Module, channels: int, of_magnitudes: bool = False) -> None:
+        super().__init__()
+        self.h_a, self.h_s = h_a, exact(h_s)
+        self.entropy_bottleneck = FactorizedPrior(channels)
+        self.of_magnitudes = of_magnitudes
+
+    def forward(self, y: Tensor | None, size: tuple[int, int, int], stream: Stream) -> Tensor:
+        """Parameters (B, P, H/16, W/16) for pictures of ``size`` B, H, W."""
+        batch, height, width = size
+        z = None if y is None else self.h_a(y.abs() if self.of_magnitudes else y)
+        z_prior = self.entropy_bottleneck.over(batch, height // Z_STRIDE, width // Z_STRIDE)
+        params: Tensor = self.h_s(stream.code(z, z_prior))
+        return params
+
+
+class Hyperprior(nn.Module):
+    """A hyper-latent, and the latent with parameters from it."""
+
+    def __init__(self, hyper: Hyper, y: Part) -> None:
+        super().__init__()
+        self.hyper, self.y = hyper, y
+
+    def forward(self, y: Tensor | None, size: tuple[int, int, int], stream: Stream) -> Tensor:
+        y_hat: Tensor = self.y(y, self.hyper(y, size, stream), stream)
+        return y_hat
+
+
+class Factorized(nn.Module):
+    """A density of each channel alone."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.entropy_bottleneck = FactorizedPrior(channels)
+
+    def forward(self, y: Tensor | None, size: tuple[int, int, int], stream: Stream) -> Tensor:
+        batch, height, width = size
+        prior = self.entropy_bottleneck.over(batch, height // Y_STRIDE, width // Y_STRIDE, part="latent")
+        return stream.code(y, prior)
+
+
+# --- from CompressAI's models
+
+
+def latent_of(model: Any) -> nn.Module:
+    """The entropy model of a CompressAI image model, which takes its networks.
+
+    Raises `ValueError` for one whose latent is coded in another way.
+    """
+    coder = Coder()
+    if hasattr(model, "Gain"):
+        raise ValueError("its gains have no counterpart here; expected a model of one rate")
+    if hasattr(model, "latent_codec"):
+        return _of_codec(model.latent_codec, coder)
+    if not hasattr(model, "h_a"):
+        return Factorized(model.entropy_bottleneck.channels)
+    hyper = _hyper(model, of_magnitudes=not _has_means(model))
+    if hasattr(model, "context_prediction"):
+        return Hyperprior(hyper, Raster(coder, model.context_prediction, model.entropy_parameters))
+    return Hyperprior(hyper, Gaussian(coder) if _has_means(model) else Gaussian(coder, ("scales",)))
+
+
+def _has_means(model: Any) -> bool:
+    """Whether the hyper-synthesis gives two parameters for each channel of the latent."""
+    *_, last = (layer for layer in model.h_s.modules() if hasattr(layer, "out_channels"))
+    *_, latent = (layer for layer in model.g_a.modules() if hasattr(layer, "out_channels"))
+    return last.out_channels > latent.out_channels or hasattr(model, "context_prediction")
+
+
+def _hyper(holder: Any, of_magnitudes: bool = False) -> Hyper:
+    return Hyper(holder.h_a, holder.h_s, holder.entropy_bottleneck.channels, of_magnitudes)
+
+
+def _of_codec(codec: Any, coder: Coder) -> Hyperprior:
+    if type(codec).__name__ != "HyperpriorLatentCodec":
+        raise ValueError(f"{type(codec).__name__} is not known; expected a HyperpriorLatentCodec")
+    return Hyperprior(_hyper(codec.hyper), _part(codec.y, coder))
+
+
+def _part(codec: Any, coder: Coder) -> Part:
+    kind = type(codec).__name__
+    if kind == "GaussianConditionalLatentCodec" and isinstance(codec.entropy_parameters, nn.Identity):
+        return Gaussian(coder, codec.chunks)
+    if kind == "CheckerboardLatentCodec":
+        even_first = codec.anchor_parity == "even"
+        return Checkerboard(_part(codec.y, coder), codec.context_prediction, codec.entropy_parameters, even_first)
+    if kind == "ChannelGroupsLatentCodec":
+        parts = {name: _part(own, coder) for name, own in codec.latent_codec.items()}
+        return ChannelGroups(codec.groups, codec.channel_context, parts)
+    raise ValueError(f"{kind} is not known; expected a Gaussian, checkerboard or channel groups")
+
+
+def _inputs(network: nn.Module) -> int:
+    """Channels that a network's first convolution sees."""
+    return next(int(layer.in_channels) for layer in network.modules() if isinstance(layer, nn.Conv2d))
+
+
+def _is_odd_row(x: Tensor) -> Tensor:
+    """(h, 1, 1): which rows of (B, C, h, w) are odd."""
+    return (torch.arange(x.shape[-2], device=x.device) % 2 == 1)[:, None, None]
+
+
+def exact(network: nn.Module) -> FixedPoint:
+    """A stack of layers, or one layer, in fixed point."""
+    return FixedPoint(*(network.children() if isinstance(network, nn.Sequential) else [network]))
+
+
+def _diagonals(height: int, width: int, slope: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows and columns of the positions of each diagonal ``column + slope * row``."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    step = (columns + slope * rows).flatten()
+    for value in range(width + slope * (height - 1)):
+        at = (step == value).nonzero()[:, 0]
+        yield at // width, at % width
