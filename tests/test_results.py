@@ -19,7 +19,7 @@ COLUMNS = (
     "dataset,sequence,width,height,frames,intra_period,gop_size,lmda,quality,bpp,bpp_estimated,psnr_rgb,ms_ssim_rgb,"
     "psnr_y,psnr_u,psnr_v,psnr_yuv,psnr_i,psnr_p,psnr_b,bpp_i,bpp_p,bpp_b,encode_fps,decode_fps,kmac_encode,"
     "kmac_decode,parameters,memory_encode,memory_decode,device_memory_encode,device_memory_decode,codec,model,process,"
-    "checkpoint,matrix,range,format,settings,source,digest,run_id"
+    "checkpoint,matrix,range,fps,format,settings,source,digest,run_id"
 )
 COMMAS = COLUMNS.count(",")
 

@@ -407,7 +407,6 @@ BAD: dict[str, tuple[str, Callable[[Path, Path], object], str]] = {
     "y4m without size": ("a.y4m", lambda path, clips: path.write_bytes(b"YUV4MPEG2 W4 F25:1\n"), "lacks"),
     "y4m of width x": ("a.y4m", lambda path, clips: path.write_bytes(b"YUV4MPEG2 Wx H4 F25:1\n"), "whole number"),
     "huge y4m": ("a.y4m", lambda path, clips: path.write_bytes(b"YUV4MPEG2 W99999999 H4 F25:1\n"), "99999999x4"),
-    "10-bit y4m": ("a.y4m", lambda path, clips: path.write_bytes(Y4M[:-9] + b"C420p10\n"), "420p10.*only 8-bit"),
     "y4m of 4:4:4": ("a.y4m", lambda path, clips: path.write_bytes(Y4M[:-9] + b"C444\n"), "layout '444'"),
     "y4m without frames": ("a.y4m", lambda path, clips: path.write_bytes(Y4M), "holds no frames"),
     "y4m cut short": ("a.y4m", lambda path, clips: path.write_bytes(Y4M + b"FRAME\n" + bytes(23)), "frame 0 is"),

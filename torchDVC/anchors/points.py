@@ -182,8 +182,9 @@ class Point:
         intra = self.encoder.intra
         period, gop = (1, 1) if intra else (self.structure.intra_period, self.structure.gop_size)
         own_gop = f"; GOP of {self.fitted.gop_size}" if self.fitted.gop_size != gop and not intra else ""
-        settings, source = found.row.settings + own_gop, self.sequence.source
-        row = replace(found.row, **names, intra_period=period, gop_size=gop, settings=settings, source=source)
+        own: dict[str, Any] = {"settings": found.row.settings + own_gop, "source": self.sequence.source}
+        fps = float(self.reader.info.fps)
+        row = replace(found.row, **names, **own, intra_period=period, gop_size=gop, fps=fps)
         return PointResult(row, tuple(replace(frame, **names) for frame in found.frames))
 
     def _measure(self, save_dir: Path) -> PointResult:

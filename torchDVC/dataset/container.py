@@ -1,154 +1,158 @@
-"""Compressed video files through PyAV: mp4, mkv, webm, avi and whatever else FFmpeg reads; x264 for writing."""
+"""Compressed video files through PyAV: mp4, mkv, webm, avi and whatever else FFmpeg reads."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
 import av
-import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange
 
-from torchDVC.dataset.colour import Plane
-from torchDVC.dataset.frame import Frame, ReadOptions, VideoInfo, VideoReader, VideoWriter
+from torchDVC.dataset.completeness import missing_bytes
+from torchDVC.dataset.frame import MAX_FPS, Frame, ReadOptions, VideoReader
+from torchDVC.dataset.pixel_formats import depth, is_rgb, rgb_of, yuv_of
 from torchDVC.util.errors import DataError
 
 # Values of the H.273 matrix_coefficients tag; anything else but "unspecified" (and RGB) is refused.
-_MATRIX_OF_TAG = {1: "bt709", 2: "bt709", 4: "bt601", 5: "bt601", 6: "bt601"}
-_TAG_OF_MATRIX = {"bt709": 1, "bt601": 6}
-_RGB_TAG = 0
+_MATRIX_OF_TAG = {0: "bt709", 1: "bt709", 2: "bt709", 4: "bt601", 5: "bt601", 6: "bt601"}
+_NO_CLIP = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
-CRF = 4
-"""x264's quality for clips that are written to be looked at: on common clips 49 dB of luma or more, near-lossless."""
+COUNTED_PIXELS = 2**34
+"""A clip of more pixels (8000 frames of 1080p) is not decoded to its end just to count its frames."""
 
 
 class MediaReader(VideoReader):
-    """A video file. Its packets are counted when it is opened, which also finds a file cut short.
+    """The first video stream of a file that is marked as the default, else the first; a cover picture is none.
 
-    8-bit 4:2:0 is passed on as it is stored; other layouts and depths are brought to it in the same matrix and range,
-    and files that store RGB give RGB. Colour comes from the file's tags unless given; untagged is BT.709 limited.
+    What FFmpeg decodes without an error is intact, whatever the headers count. The clip is decoded once when it is
+    opened, which counts its frames and finds damage; a very long one is of unknown length (`COUNTED_PIXELS`).
+    A recording may begin within a GOP: what cannot be decoded before its first key picture is left out.
+
+    Any format is brought to 4:2:0 in its own depth, matrix and range, or where it stores RGB or a palette to 8-bit RGB
+    (`torchDVC.dataset.pixel_formats`). Colour comes from the file's tags unless given; untagged is BT.709 limited.
     """
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
-        self.path = path
+        self.path, self._limit = path, options.frames
         with _reading(path, "cannot be read as video"), _open(path) as container:
-            if not container.streams.video:
-                raise DataError(f"{path}: holds no video; give a file with a video stream")
-            stream = container.streams.video[0]
-            context = stream.codec_context
-            if context is None or context.format is None:  # asked for more, PyAV would crash
-                raise DataError(f"{path}: of unknown codec or pixel format, or cut short; make the file again")
-            full = context.format.name.startswith("yuvj") or context.color_range == ColorRange.JPEG
-            info = options.info(
-                path,
-                (context.width, context.height),
-                self._count(container, stream, options.frames),
-                fps=stream.average_rate,
-                matrix=options.matrix or self._tagged_matrix(context.colorspace),
-                value_range="full" if full else "limited",
-            )
+            stream = _clip_stream(path, container)
+            _check_complete(path, container, stream)
+            pictures = _decoded(path, container, stream)
+            first = next(pictures, None)
+            if first is None:
+                raise DataError(f"{path}: holds no picture that can be decoded; make the file again")
+            tags: Any = {
+                "matrix": options.matrix or _tagged_matrix(path, stream.codec_context.colorspace),
+                "value_range": "full" if _is_full(first, stream.codec_context.color_range) else "limited",
+                "bits": depth(first),
+            }
+            count = _count(first, pictures, options.frames) if options.count else None
+            size = first.width, first.height
+            info = options.info(path, size, count, fps=_rate(stream), aspect=stream.sample_aspect_ratio, **tags)
         super().__init__(info)
 
     def __iter__(self) -> Iterator[Frame]:
-        assert self.info.frames is not None
+        limit = self._limit if self.info.frames is None else self.info.frames
         count = 0
-        with _reading(self.path, "is damaged or cut short"), _open(self.path) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            for decoded in container.decode(stream):
-                yield self._frame(decoded, count)
+        with _reading(self.path, "cannot be read as video"), _open(self.path) as container:
+            pictures = _decoded(self.path, container, _clip_stream(self.path, container))
+            for picture in islice(pictures, limit):
+                yield self._frame(picture)
                 count += 1
-                if count == self.info.frames:
-                    return
-        raise DataError(f"{self.path}: only {count} of {self.info.frames} frames can be decoded; make the file again")
+        if count < (self.info.frames or 0):
+            raise DataError(f"{self.path}: has {count} frames, and had {self.info.frames} before; it was changed")
 
-    def _count(self, container: av.container.InputContainer, stream: av.VideoStream, limit: int | None) -> int:
-        count = stored = 0
-        for packet in container.demux(stream):
-            stored += packet.size > 0
-            count += packet.size > 0 and not packet.is_discard
-            if count == limit:
-                return count
-        if stored < stream.frames or not count:
-            expected = stream.frames or "any"
-            raise DataError(f"{self.path}: cut short, {stored} of {expected} frames are there; make the file again")
-        return count
-
-    def _tagged_matrix(self, tag: int) -> str:
-        if tag == _RGB_TAG:
-            return "bt709"
-        if tag not in _MATRIX_OF_TAG:
-            raise DataError(f"{self.path}: colour matrix with tag {tag} is not known; give matrix bt709 or bt601")
-        return _MATRIX_OF_TAG[tag]
-
-    def _frame(self, decoded: VideoFrame, index: int) -> Frame:
-        if decoded.is_corrupt:
-            raise DataError(f"{self.path}: frame {index} is damaged; make the file again")
-        if (decoded.width, decoded.height) != (self.info.width, self.info.height):
-            raise DataError(
-                f"{self.path}: frame {index} is {decoded.width}x{decoded.height}, the clip "
-                f"{self.info.width}x{self.info.height}; scale the file to one size"
-            )
-        if decoded.format.is_rgb:
-            rgb = decoded.to_ndarray(format="rgb24").transpose(2, 0, 1)
-            return Frame(rgb=np.ascontiguousarray(rgb), matrix=self.info.matrix, value_range=self.info.range)
-        if decoded.format.name not in ("yuv420p", "yuvj420p"):
-            stored = ColorRange.JPEG if self.info.range == "full" else ColorRange.MPEG
-            decoded = decoded.reformat(format="yuv420p", src_color_range=stored, dst_color_range=stored)
-        y, u, v = (_plane(plane) for plane in decoded.planes)
-        return Frame(yuv=(y, u, v), matrix=self.info.matrix, value_range=self.info.range)
+    def _frame(self, picture: VideoFrame) -> Frame:
+        matrix, value_range = self.info.matrix, self.info.range
+        if is_rgb(picture):
+            return Frame(rgb=rgb_of(picture), matrix=matrix, value_range=value_range)
+        planes, bits = yuv_of(picture, value_range)
+        return Frame(yuv=planes, matrix=matrix, value_range=value_range, bits=bits)
 
 
-@dataclass
-class Mp4Writer(VideoWriter):
-    """Writes an mp4 file with x264 at a constant quality ``crf``, tagged with the clip's matrix and range.
+def _clip_stream(path: Path, container: InputContainer) -> av.VideoStream:
+    """The stream of a file that is its clip."""
+    streams = [stream for stream in container.streams.video if not stream.disposition & _NO_CLIP]
+    if not streams:
+        cover = ", but a cover picture" if container.streams.video else ""
+        raise DataError(f"{path}: holds no video{cover}; give a file with a video stream")
+    chosen = next((stream for stream in streams if stream.disposition & Disposition.default), streams[0])
+    context = chosen.codec_context
+    if context is None or context.format is None:  # asked for more, PyAV would crash
+        raise DataError(f"{path}: of unknown codec or pixel format, or cut short; make the file again")
+    return chosen
 
-    H.264 stores 4:2:0 only in even sizes, so clips of odd width or height are stored 4:4:4.
+
+def _check_complete(path: Path, container: InputContainer, stream: av.VideoStream) -> None:
+    """Raises `DataError` where a file ends before its own structure says."""
+    if missing := missing_bytes(path):
+        stored = sum(packet.size > 0 and not packet.is_corrupt for packet in container.demux(stream))
+        of_all = f"{stored} of {stream.frames} frames" if stream.frames else f"{stored} frames"
+        raise DataError(f"{path}: cut short, {of_all} are there and {missing} bytes missing; make the file again")
+
+
+def _decoded(path: Path, container: InputContainer, stream: av.VideoStream) -> Iterator[VideoFrame]:
+    """All pictures of a stream in display order. Raises `DataError` where the decoder reports damage.
+
+    Slices may be decoded by several threads, but not frames: FFmpeg would pass over errors in the last of them.
     """
-
-    crf: int = CRF
-    remark: ClassVar[str] = f"; stored near-lossless, by x264 at CRF {CRF}: write .y4m for the decoder's very samples"
-
-    def _open(self, path: Path) -> None:
-        info = self.info
-        options = {"crf": str(self.crf), "preset": "medium"}
-        with _writing(self.path, info):
-            self._container = av.open(str(path), "w")
-            self._stream = self._container.add_stream("libx264", rate=info.fps, options=options)
-        self._stream.width, self._stream.height = info.width, info.height
-        self._stream.pix_fmt = "yuv444p" if info.width % 2 or info.height % 2 else "yuv420p"
-        context = self._stream.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = _TAG_OF_MATRIX[info.matrix]
-        context.color_range = ColorRange.JPEG if info.range == "full" else ColorRange.MPEG
-
-    def _write(self, frame: Frame) -> None:
-        picture = VideoFrame(self.info.width, self.info.height, str(self._stream.pix_fmt))
-        for target, plane in zip(picture.planes, frame.yuv, strict=True):
-            if plane.shape != (target.height, target.width):
-                plane = plane.repeat(2, axis=0).repeat(2, axis=1)
-            rows = np.zeros((target.height, target.line_size), np.uint8)
-            rows[:, : target.width] = plane[: target.height, : target.width]
-            target.update(rows.tobytes())
-        with _writing(self.path, self.info):
-            picture.pts, picture.time_base = self.written, 1 / self.info.fps
-            self._container.mux(self._stream.encode(picture))
-
-    def _finish(self) -> None:
-        with _writing(self.path, self.info):
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-
-    def _release(self) -> None:
-        with contextlib.suppress(av.error.FFmpegError):
-            self._container.close()
+    stream.thread_type = "SLICE"
+    size: tuple[int, int] | None = None
+    with _reading(path, "is damaged or cut short"):
+        for index, picture in enumerate(_pictures(path, container, stream)):
+            size = size or (picture.width, picture.height)
+            if picture.is_corrupt:
+                raise DataError(f"{path}: frame {index} is damaged; make the file again")
+            if (picture.width, picture.height) != size:
+                found, first = f"{picture.width}x{picture.height}", f"{size[0]}x{size[1]}"
+                raise DataError(f"{path}: frame {index} is {found}, the clip {first}; scale the file to one size")
+            yield picture
 
 
-def _open(path: Path) -> av.container.InputContainer:
+def _pictures(path: Path, container: InputContainer, stream: av.VideoStream) -> Iterator[VideoFrame]:
+    """What comes out of the decoder; what goes wrong before the first key picture is passed over."""
+    begun = False
+    for packet in container.demux(stream):
+        if not packet.size:  # ends the stream, or fills a slot of an avi without a picture
+            continue
+        begun = begun or packet.is_keyframe
+        if begun and packet.is_corrupt:
+            raise DataError(f"{path}: cut short or damaged at byte {packet.pos}; make the file again")
+        with contextlib.nullcontext() if begun else contextlib.suppress(av.error.InvalidDataError):
+            yield from stream.decode(packet)
+    yield from stream.decode(None)
+
+
+def _count(first: VideoFrame, others: Iterator[VideoFrame], limit: int | None) -> int | None:
+    """How many pictures there are, at most ``limit``; None where that would take long to find out."""
+    most = COUNTED_PIXELS // (first.width * first.height)
+    count = 1 + sum(1 for _ in islice(others, min(limit or most, most) - 1))
+    return None if count == most != limit and next(others, None) else count
+
+
+def _rate(stream: av.VideoStream) -> Fraction | None:
+    """Frames a second: FFmpeg's guess from all that is known, which headers alone often tell wrongly."""
+    return next((rate for rate in (stream.guessed_rate, stream.average_rate) if rate and rate <= MAX_FPS), None)
+
+
+def _is_full(picture: VideoFrame, tag: int) -> bool:
+    return picture.format.name.startswith("yuvj") or tag == ColorRange.JPEG
+
+
+def _tagged_matrix(path: Path, tag: int) -> str:
+    if tag not in _MATRIX_OF_TAG:
+        raise DataError(f"{path}: colour matrix with tag {tag} is not known; give matrix bt709 or bt601")
+    return _MATRIX_OF_TAG[tag]
+
+
+def _open(path: Path) -> InputContainer:
     """The file for reading; titles and the like that are no UTF-8 are passed over."""
     return av.open(str(path), metadata_errors="ignore")
 
@@ -161,22 +165,3 @@ def _reading(path: Path, what: str) -> Iterator[None]:
     except av.error.FFmpegError as error:
         reason = str(error.strerror or error).lower()
         raise DataError(f"{path}: {what} ({reason}); make the file again or convert it with ffmpeg") from error
-
-
-@contextlib.contextmanager
-def _writing(path: Path, info: VideoInfo) -> Iterator[None]:
-    """Report FFmpeg's errors as one line, and those of the operating system (a full disk) as its own."""
-    try:
-        yield
-    except (av.error.FFmpegError, OverflowError) as error:  # PyAV's fractions are of 32 bits
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        clip = f"{info.width}x{info.height} at {info.fps} frames/s"
-        reason = str(getattr(error, "strerror", error)).lower()
-        raise DataError(f"{path}: x264 cannot write {clip} ({reason}); write a .y4m instead") from error
-
-
-def _plane(plane: VideoPlane) -> Plane:
-    """The pixels of a decoded plane, without the padding of its rows, in memory of their own."""
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-    return rows[:, : plane.width].copy()

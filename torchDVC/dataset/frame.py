@@ -9,19 +9,18 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import ClassVar
 
 from torchDVC.dataset.colour import Plane, check_colour, chroma_size, rgb_to_yuv420, yuv420_to_rgb
+from torchDVC.dataset.planes import CodePlanes, in_depth, stored_type
 from torchDVC.util.errors import DataError
 from torchDVC.util.files import atomic_path
 
 Planes = tuple[Plane, Plane, Plane]
-DeepPlanes = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 DEFAULT_FPS = Fraction(30)
+MAX_FPS = 480
+"""A rate beyond this is a clock's, not a clip's."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class VideoInfo:
 
     ``matrix`` ("bt709" or "bt601") and ``range`` ("limited" or "full") say how its YUV relates to RGB; ``source`` is
     the path or the description of where it comes from, for messages and results. ``bits`` is the depth of its samples,
-    8 or 10.
+    8 to 16; ``aspect`` the width of a pixel over its height, None where that is not said.
     """
 
     width: int
@@ -41,6 +40,7 @@ class VideoInfo:
     range: str = "limited"
     source: str = ""
     bits: int = 8
+    aspect: Fraction | None = None
 
     def __post_init__(self) -> None:
         check_colour(self.matrix, self.range)
@@ -59,7 +59,7 @@ class Frame:
         self,
         *,
         rgb: Plane | None = None,
-        yuv: DeepPlanes | None = None,
+        yuv: CodePlanes | None = None,
         matrix: str = "bt709",
         value_range: str = "limited",
         bits: int = 8,
@@ -68,7 +68,7 @@ class Frame:
             raise ValueError("a frame is made from either rgb or yuv")
         self.matrix, self.range, self.bits = matrix, value_range, bits
         self._rgb = rgb
-        self._planes: dict[int, DeepPlanes] = {} if yuv is None else {bits: yuv}
+        self._planes: dict[int, CodePlanes] = {} if yuv is None else {bits: yuv}
 
     @property
     def rgb(self) -> Plane:
@@ -82,14 +82,13 @@ class Frame:
         """Y (H, W), U and V (ceil(H/2), ceil(W/2)), uint8."""
         return self.planes(8)
 
-    def planes(self, bits: int) -> DeepPlanes:
-        """Y, U and V in samples of so many bits: uint8, above 8 bits uint16; fewer bits are rounded half up."""
+    def planes(self, bits: int) -> CodePlanes:
+        """Y, U and V in samples of so many bits: uint8, above 8 bits uint16; see `torchDVC.dataset.planes`."""
         if not self._planes:
             assert self._rgb is not None
             self._planes[8] = rgb_to_yuv420(self._rgb, self.matrix, self.range)
         if bits not in self._planes:
-            y, u, v = (_in_depth(plane, self.bits, bits) for plane in self._planes[self.bits])
-            self._planes[bits] = (y, u, v)
+            self._planes[bits] = in_depth(self._planes[self.bits], self.bits, bits, self.range)
         return self._planes[bits]
 
     @property
@@ -99,30 +98,19 @@ class Frame:
         return plane.shape[1], plane.shape[0]
 
 
-def _in_depth(plane: NDArray[Any], bits: int, wanted: int) -> NDArray[Any]:
-    codes = plane.astype(np.int32)
-    if wanted >= bits:
-        codes <<= wanted - bits
-    else:
-        half = 1 << (bits - wanted - 1)
-        codes = np.minimum((codes + half) >> (bits - wanted), 2**wanted - 1)
-    return codes.astype(stored_type(wanted))
-
-
-def stored_type(bits: int) -> np.dtype[Any]:
-    """What samples of so many bits are in files, and in arrays: above 8 bits uint16, the lower byte first."""
-    return np.dtype("u1" if bits == 8 else "<u2")
-
-
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a user says of a clip, before what its tags, name or header say: see `torchDVC.dataset.video.open_video`."""
+    """What a user says of a clip, before what its tags, name or header say: see `torchDVC.dataset.video.open_video`.
+
+    ``count`` False leaves the number of frames unknown where it takes decoding the clip to find out.
+    """
 
     size: tuple[int, int] | None = None
     frames: int | None = None
     matrix: str | None = None
     value_range: str | None = None
     fps: Fraction | None = None
+    count: bool = True
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
@@ -132,23 +120,25 @@ class ReadOptions:
         self,
         path: Path,
         size: tuple[int, int],
-        frames: int,
+        frames: int | None,
         *,
         fps: Fraction | None = None,
         matrix: str = "bt709",
         value_range: str = "limited",
         bits: int = 8,
+        aspect: Fraction | None = None,
     ) -> VideoInfo:
         """What is known of the clip at ``path`` with ``frames`` frames; the rest is what the clip itself says."""
         return VideoInfo(
             width=size[0],
             height=size[1],
-            frames=frames if self.frames is None else min(frames, self.frames),
+            frames=frames if frames is None or self.frames is None else min(frames, self.frames),
             fps=self.fps or fps or DEFAULT_FPS,
             matrix=self.matrix or matrix,
             range=self.value_range or value_range,
             source=str(path),
             bits=bits,
+            aspect=aspect or None,
         )
 
 

@@ -12,9 +12,10 @@ from typing import TypeVar
 
 from torchDVC.dataset.cache import ClipSource
 from torchDVC.dataset.colour import Plane
+from torchDVC.dataset.frame import ReadOptions
 from torchDVC.dataset.pictures import picture_files
 from torchDVC.dataset.procedural import VERSION, Scene
-from torchDVC.dataset.video import clips_in, open_video
+from torchDVC.dataset.video import clips_in, open_with
 from torchDVC.util.errors import DataError, nearest
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ class FileClip:
 
     def decode(self) -> Iterator[Plane]:
         """Its frames."""
-        reader = open_video(self.path)
+        reader = open_with(self.path, ReadOptions(count=False))
         if self.frames not in (None, reader.info.frames):
             raise DataError(f"{self.path}: has {reader.info.frames} frames instead of {self.frames}; unpack it again")
         return (frame.rgb for frame in reader)

@@ -15,7 +15,8 @@ __all__ = ["Frame", "VideoInfo", "VideoReader", "VideoWriter", "clips_in", "is_c
 
 VIDEO_SUFFIXES = (
     *(".yuv", ".y4m", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".mpg", ".mpeg", ".wmv", ".flv"),
-    *(".264", ".h264", ".265", ".h265", ".hevc", ".ivf", ".obu", ".gif"),
+    *(".264", ".h264", ".265", ".h265", ".hevc", ".m1v", ".m2v", ".ivf", ".obu", ".gif", ".dv", ".mxf", ".nut"),
+    *(".m2ts", ".m2t", ".vob", ".3gp", ".ogv", ".asf"),
 )
 
 
@@ -63,7 +64,7 @@ def open_writer(path: str | os.PathLike[str], info: VideoInfo) -> VideoWriter:
     if suffix in (".y4m", ".yuv"):
         return RawWriter(path, info)
     if suffix == ".mp4":
-        from torchDVC.dataset.container import Mp4Writer
+        from torchDVC.dataset.mp4 import Mp4Writer
 
         return Mp4Writer(path, info)
     if suffix:

@@ -77,8 +77,8 @@ def _even(picture: Plane) -> Plane:
 
 def _mp4(frames: Sequence[Plane], quality: int) -> bytes:
     """A video of pictures, uint8 RGB (3, H, W)."""
-    from torchDVC.dataset.container import Mp4Writer
     from torchDVC.dataset.frame import Frame, VideoInfo
+    from torchDVC.dataset.mp4 import Mp4Writer
 
     _, height, width = frames[0].shape
     with tempfile.TemporaryDirectory() as folder:

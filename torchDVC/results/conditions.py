@@ -14,8 +14,12 @@ from torchDVC.util.errors import DataError
 OF_TEST = ("intra_period", "gop_size", "matrix", "range")
 """Conditions that must be the same in all rows that one figure or table compares."""
 
-OF_SEQUENCE = ("width", "height", "frames")
-"""Conditions that must be the same in all rows of one sequence."""
+OF_SEQUENCE = ("width", "height", "frames", "fps")
+"""Conditions that must be the same in all rows of one sequence.
+
+Frames a second are one of them as encoders read their quality number differently at another rate. Rows that do not tell
+a condition, as those of old files, are compared with any.
+"""
 
 METRICS = {
     "psnr_rgb": "PSNR-RGB (dB)",
@@ -84,11 +88,9 @@ def label_processes(rows: Sequence[RDRow]) -> list[RDRow]:
 
 def label_conditions(rows: Sequence[RDRow]) -> list[RDRow]:
     """The rows with each condition that differs between them added to the codec's name, for comparing them anyway."""
-    differing = [name for name in OF_TEST if len({getattr(row, name) for row in rows}) > 1]
-    for name in OF_SEQUENCE:
-        of_sequence = group(rows, lambda row: (row.dataset, row.sequence)).values()
-        if any(len({getattr(row, name) for row in own}) > 1 for own in of_sequence):
-            differing.append(name)
+    differing = [name for name in OF_TEST if _differ(rows, name)]
+    of_sequence = group(rows, lambda row: (row.dataset, row.sequence)).values()
+    differing += [name for name in OF_SEQUENCE if any(_differ(own, name) for own in of_sequence)]
     if not differing:
         return list(rows)
 
@@ -96,6 +98,10 @@ def label_conditions(rows: Sequence[RDRow]) -> list[RDRow]:
         return f"{row.codec} ({', '.join(f'{name} {getattr(row, name)}' for name in differing)})"
 
     return [replace(row, codec=label(row)) for row in rows]
+
+
+def _differ(rows: Sequence[RDRow], name: str) -> bool:
+    return len({getattr(row, name) for row in rows} - {None}) > 1
 
 
 def condition(row: RDRow) -> tuple:
@@ -185,7 +191,7 @@ def check_same_sequences(rows: Iterable[RDRow]) -> None:
 
 def _check_equal(rows: Sequence[RDRow], names: Iterable[str], where: str) -> None:
     for name in names:
-        for a, b in itertools.pairwise(rows):
+        for a, b in itertools.pairwise(row for row in rows if getattr(row, name) is not None):
             if getattr(a, name) != getattr(b, name):
                 raise DataError(
                     f"different test conditions{where}: {name} is {getattr(a, name)} for {a.codec} and"

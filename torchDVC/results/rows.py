@@ -64,6 +64,7 @@ class RDRow:
     checkpoint: str = ""
     matrix: str
     range: str
+    fps: float | None = None
     format: str = ""
     settings: str = ""
     source: str = ""

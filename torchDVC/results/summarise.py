@@ -103,8 +103,11 @@ def table(records: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> tup
     """
     usual = [name for name in ("sequence", *DEFAULT_COLUMNS) if any(r.get(name) is not None for r in records)]
     clips = group(records, lambda record: (record.get("dataset"), record.get("sequence"))).values()
-    differing = [name for name in (*OF_TEST, *OF_SEQUENCE) if any(len({r.get(name) for r in own}) > 1 for own in clips)]
-    chosen = list(columns) or [*usual, *differing]
+
+    def differs(name: str) -> bool:
+        return any(len({record.get(name) for record in own} - {None}) > 1 for own in clips)
+
+    chosen = list(columns) or [*usual, *filter(differs, (*OF_TEST, *OF_SEQUENCE))]
     return chosen, [[_cell(name, record.get(name)) for name in chosen] for record in records]
 
 

@@ -75,6 +75,7 @@ class Tester(Runner):
         """Test every process on every sequence; returns the exit code."""
         sequences = test_sequences(self.options.test_datasets or self.config.data, self.options.test_seqs or None)
         self.results = ResultsFolder(self.folder)
+        self.reader_of = cache(self._open)  # opening a video file decodes it
         clips = [self._checked(sequence) for sequence in sequences]
         afterwards = ", and as long again to decode the streams" * self.options.write_stream
         self.forecast = Forecast(clips * len(self.config.processes) * len(self.points), afterwards)
@@ -96,7 +97,7 @@ class Tester(Runner):
 
     def _checked(self, sequence: TestSequence) -> VideoInfo:
         """What is known of a sequence. Raises `LCPError` where it cannot be tested, or its rows would take others'."""
-        info = self._open(sequence).info
+        info = self.reader_of(sequence).info
         for process in self.config.processes:
             why = f" for the {info.frames} frames of {sequence.name}"
             self._check_modes(process, self.structure.types(info.frames), why)
@@ -135,7 +136,7 @@ class Tester(Runner):
 
     def _test(self, sequence: TestSequence, process: Process, quality: int, lmda: float | None) -> None:
         """Measure a rate point, unless that was done; processes with the same one before them wait for each other."""
-        reader = self._open(sequence)
+        reader = self.reader_of(sequence)
         point = {"lmda": lmda, "quality": float(quality) if self.codec.levels > 1 else None}
         conditions = self._conditions(sequence, reader, process) | point
         conditions["digest"] = self._digest(sequence, reader, conditions)
@@ -178,7 +179,7 @@ class Tester(Runner):
         return {
             "dataset": sequence.dataset, "sequence": sequence.name, "process": process.name,
             "intra_period": options.intra_period, "gop_size": options.gop_size, "matrix": reader.info.matrix,
-            "frames": reader.info.frames,
+            "frames": reader.info.frames, "fps": float(reader.info.fps),
             "codec": options.experiment_name or Path(options.model_config).stem + "-ssim" * options.ssim,
             "model": self.model.name, "format": self.codec.format.name, "checkpoint": self.checkpoint,
             "source": sequence.source,

@@ -56,13 +56,16 @@ def _problems_of_data(stages: Sequence[Stage], options: TrainOptions) -> Iterato
 
 
 def _problems_of_validation(stages: Sequence[Stage], options: TrainOptions) -> Iterator[str]:
+    wanted = {stage.name: frames_read(stage, options.seed) for stage in stages}
+    most = max(wanted.values(), default=1)
     try:
-        lengths = {_name(sequence): sequence.open().info.frames for sequence in validation_sequences(options)}
+        sequences = validation_sequences(options)
+        lengths = {_name(sequence): sequence.open(frames=most).info.frames for sequence in sequences}
     except DataError as error:
         yield str(error)
         return
     for stage in stages:
-        least = frames_read(stage, options.seed)
+        least = wanted[stage.name]
         for name, length in lengths.items():
             if length is not None and length < least:
                 yield (

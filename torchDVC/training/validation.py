@@ -63,7 +63,8 @@ class Validation:
         return codec.format.to_frame(picture, codec.format.pixels(*picture.shape[-2:])).rgb
 
     def _clip(self, codec: Codec, sequence: TestSequence) -> Tensor:
-        pictures = sequence.open().read(range(frames_read(self.stage, self.seed)))
+        count = frames_read(self.stage, self.seed)
+        pictures = sequence.open(frames=count).read(range(count))
         return torch.stack([codec.format.to_tensor(picture, self.device) for picture in pictures], 1)
 
     def _of(self, codec: Codec, sequence: TestSequence, loss: Callable[..., dict[str, Tensor]]) -> dict[str, Tensor]:
