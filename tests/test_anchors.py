@@ -183,6 +183,7 @@ def test_the_cache_is_by_content_and_settings(clip, monkeypatch):
     let_write(monkeypatch, lambda *_: pytest.fail("encoded again"))
     again = measure(renamed, "x264:medium")
     assert (again.sequence, again.bpp, again.encode_fps) == ("other", first.bpp, first.encode_fps)
+    assert again.format == "yuv420"
     for change in ({"quality": 31}, {"structure": CodingStructure(5)}, {"frames": 3}, {"matrix": "bt601"}):
         with pytest.raises(pytest.fail.Exception, match="encoded again"):
             measure(renamed, "x264:medium", **change)

@@ -54,6 +54,7 @@ class Encoder:
         filter: what removes messages from the stream that the decoder does not need, as a bitstream filter.
         intra: codes every frame as an intra frame, whatever the structure.
         lmdas: for an intra codec, the lmda that each quality stands for in a learned video codec.
+        pictures: what it codes, as the column ``format`` of results has it.
         bundle: names the release that the encoder came with.
     """
 
@@ -72,6 +73,7 @@ class Encoder:
     filter: str = ""
     intra: bool = False
     lmdas: tuple[float, ...] = ()
+    pictures: str = "yuv420"
     bundle: Callable[[], str] = _pyav
 
     def version(self) -> str:

@@ -176,6 +176,7 @@ ENCODERS = {
         lmdas=INTRA_LMDAS,
         write=write_bpg,
         read=read_bpg,
+        pictures="yuv444",
         bundle=_libbpg,
     ),
 }

@@ -210,6 +210,7 @@ class Point:
             codec=self.codec.name,
             matrix=info.matrix,
             range=info.range,
+            format=self.encoder.pictures,
             settings=f"{encoded.settings}; .{self.encoder.form} file of {path.stat().st_size} bytes",
             run_id=self.key,
             **frame_means(frames, pixels),
