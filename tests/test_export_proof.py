@@ -41,6 +41,8 @@ class Predicted(nn.Module):
         index = torch.full((state.batch, 3, state.height // 16, state.width // 16), 20.0)
         if self.how == "picture" or (self.how == "picture of B" and state["refs"].shape[1] == 2):
             index = 20 + 8 * self.scale(last - 0.5).float().clamp(-2, 2)
+        if self.how == "source" and "frame" in state:
+            index = index + 1
         if self.how == "exact":
             index = 20 + F.avg_pool2d((last * 0).round(), 16)
         y = None if stream.reading else 40 * F.avg_pool2d(state["frame"] - last, 16)
@@ -88,6 +90,18 @@ def test_a_prior_that_a_prediction_decides_is_named(workspace: SmallModel) -> No
     (difference,) = found(workspace, "picture", "i", "p")
     assert difference.startswith("inter_codec: frame P")
     assert difference.endswith("of 96 table indexes change")
+
+
+def test_a_decoder_that_does_not_do_what_the_encoder_does_is_found(workspace: SmallModel) -> None:
+    (difference,) = found(workspace, "source", "i", "p")
+    assert difference == "inter_codec: frame P1, decoded as it was coded: 96 of 96 table indexes change"
+
+
+def test_frames_of_several_references_are_proven(workspace: SmallModel) -> None:
+    codec = codec_of(workspace, "picture of B")
+    modes = Modes("x", "i", "p", references=2)
+    (difference,) = differences(fixed(codec, modes).codec, modes)
+    assert difference.frame.references == (1, 0)
 
 
 def test_a_type_of_frame_that_is_not_exact_is_found(workspace: SmallModel) -> None:

@@ -138,8 +138,9 @@ def _same(a: Tables, b: Tables) -> bool:
 def _coded(codec: Codec, modes: Modes) -> list[tuple[CodedFrame, list[Event]]]:
     """What coding a short clip asks of the coder, with a frame of each type that the model has a mode for."""
     b_frames = bool(modes.bmode)
-    structure = CodingStructure(2 * (b_frames and not modes.pmode), 1 + b_frames)
-    count = 1 + 2 * bool(modes.pmode or b_frames) + bool(modes.pmode and b_frames)
+    intra_period = 2 * (b_frames and not modes.pmode)
+    structure = CodingStructure(intra_period, 1 + b_frames, modes.references)
+    count = 1 + 2 * b_frames + modes.references * bool(modes.pmode) + bool(modes.pmode and not b_frames)
     streams: list[_Noting] = []
 
     def new_stream(frame: CodedFrame) -> _Noting:
@@ -227,6 +228,7 @@ def _widened(x: Any) -> Any:
 
 
 _WAYS: dict[str, Way] = {
+    "as it was coded": contextlib.nullcontext,
     **{f"with weights {relative:g} different": partial(_disturbed, relative) for relative in DISTURBANCES},
     "in bfloat16": _in_bfloat16,
     "in float64": _in_float64,
