@@ -8,24 +8,26 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code. Flags are checked before PyTorch is imported."""
+    from torchDVC.util.errors import run_command
+
+    return run_command(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: Sequence[str]) -> None:
     from torchDVC.bitstream.options import COMMANDS, USAGE, parse_codec
-    from torchDVC.util.errors import ConfigError, did_you_mean, run_command
+    from torchDVC.util.errors import ConfigError, did_you_mean
 
-    def run() -> int:
-        command, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
-        if command in ("-h", "--help"):
-            print(USAGE)
-            return 0
-        if command not in COMMANDS:
-            near = did_you_mean(command, COMMANDS)
-            raise ConfigError([f"unknown command '{command}'; expected {', '.join(COMMANDS)}{near}"])
-        options = parse_codec(command, rest)
-        from torchDVC.bitstream import commands
+    command, *rest = arguments or ["--help"]
+    if command in ("-h", "--help"):
+        print(USAGE)
+        return
+    if command not in COMMANDS:
+        near = did_you_mean(command, COMMANDS)
+        raise ConfigError([f"unknown command '{command}'; expected {', '.join(COMMANDS)}{near}"])
+    options = parse_codec(command, rest)
+    from torchDVC.bitstream import commands
 
-        commands.run(options)
-        return 0
-
-    return run_command(run)
+    commands.run(options)
 
 
 if __name__ == "__main__":

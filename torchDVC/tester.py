@@ -8,18 +8,20 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code. Configuration is checked before PyTorch is imported."""
-    from torchDVC.config import load_run
-    from torchDVC.config.rate_points import parse_testers
     from torchDVC.util.errors import run_command
 
-    def run() -> int:
-        points = parse_testers(sys.argv[1:] if arguments is None else arguments)
-        model, config = load_run(points[0].model_config, points[0].run_config, "test")
-        from torchDVC.testing.tester import Tester
+    return run_command(lambda: _run(sys.argv[1:] if arguments is None else arguments))
 
-        return max(Tester(options, model, config).run() for options in points)
 
-    return run_command(run)
+def _run(arguments: Sequence[str]) -> int:
+    from torchDVC.config import load_run
+    from torchDVC.config.rate_points import parse_testers
+
+    points = parse_testers(arguments)
+    model, config = load_run(points[0].model_config, points[0].run_config, "test")
+    from torchDVC.testing.tester import Tester
+
+    return max(Tester(options, model, config).run() for options in points)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
+import io
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable
 
+from torchDVC.util.interrupts import interruptible
+
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+LINES_OF_SCREEN = 3
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|bad_alloc")
 """What PyTorch's errors say, on the CPU and on devices."""
@@ -83,24 +88,46 @@ def run_command(main: Callable[[], int | None]) -> int:
     """Run a command line's body; turn user-facing errors into one line each and an exit code.
 
     Returns 0 (or what ``main`` returns) on success, 2 on an `LCPError`, an operating-system error or where memory does
-    not suffice, 130 on Ctrl-C. Programming errors keep their traceback.
+    not suffice, 130 on Ctrl-C, a termination signal or a closed terminal. Programming errors keep their traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names may hold what the terminal has no letters for
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return main() or 0
+        with interruptible():
+            _check_working_folder()
+            return main() or 0
     except LCPError as error:
-        print(error, file=sys.stderr)
+        _say(str(error))
         return EXIT_ERROR
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
     except OSError as error:
-        print(describe_os_error(error), file=sys.stderr)
+        _say(describe_os_error(error))
         return EXIT_ERROR
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error))):
             raise
-        print(f"not enough memory{_asked_for(str(error))}; try smaller pictures or batches", file=sys.stderr)
+        _say(f"not enough memory{_asked_for(str(error))}; try smaller pictures or batches")
         return EXIT_ERROR
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _say("interrupted")
         return EXIT_INTERRUPTED
+
+
+def _check_working_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise LCPError("the working folder has been deleted; change to one that exists") from None
+
+
+def _say(text: str) -> None:
+    """Print lines as errors, none longer than three of the screen's, which leaves out its middle."""
+    import shutil
+
+    most = LINES_OF_SCREEN * shutil.get_terminal_size().columns
+    with contextlib.suppress(OSError):  # the terminal may have been closed
+        for line in text.splitlines():
+            print(line if len(line) <= most else f"{line[: most // 2]}…{line[1 - most // 2 :]}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -29,7 +30,7 @@ class Progress:
         if stream is None:
             stream = sys.stderr if first_process() else io.StringIO()
         kind = _Bar if stream.isatty() else _Lines
-        self._display: _Bar | _Lines = kind(total, title, done, unit, stream)
+        self._display: _Bar | _Lines = kind(total, title, done, unit, _Lasting(stream))
 
     def update(self, steps: int = 1, **values: object) -> None:
         """Count ``steps`` more; ``values`` replace those shown."""
@@ -47,8 +48,26 @@ class Progress:
         self._display.close()
 
 
+class _Lasting:
+    """A stream that takes what it can: a terminal may be closed, and a pipe be broken, while work goes on."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class _Bar:
-    def __init__(self, total: int | None, title: str, done: int, unit: str, stream: IO[str]) -> None:
+    def __init__(self, total: int | None, title: str, done: int, unit: str, stream: Any) -> None:
         from tqdm import tqdm
 
         self._bar: Any = tqdm(total=total, desc=title, initial=done, unit=unit, file=stream, dynamic_ncols=True,
@@ -69,7 +88,7 @@ class _Bar:
 class _Lines:
     """A line every `LINE_EVERY` seconds and one at the end."""
 
-    def __init__(self, total: int | None, title: str, done: int, unit: str, stream: IO[str]) -> None:
+    def __init__(self, total: int | None, title: str, done: int, unit: str, stream: Any) -> None:
         self._total, self._title, self._unit, self._stream = total, title, unit, stream
         self._first = self._done = done
         self._shown = -1

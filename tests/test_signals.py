@@ -1,0 +1,152 @@
+"""Ctrl-C, termination signals and closed terminals: one line, the exit code 130, and nothing half-written."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CHECKOUT
+from tests.small_model import TEST, SmallModel
+from torchDVC.codec import main as codec
+from torchDVC.util.errors import run_command
+
+
+def start(name: str, *flags: str) -> subprocess.Popen[str]:
+    command = [sys.executable, f"torchDVC/{name}.py", *flags]
+    return subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    limit = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None and time.monotonic() < limit, process.communicate()
+        time.sleep(0.005)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "number"), [("encode", signal.SIGHUP), ("decode", signal.SIGTERM), ("tester", signal.SIGHUP)]
+)
+def test_signals_end_every_command_as_ctrl_c_does(
+    small_model: SmallModel, monkeypatch: pytest.MonkeyPatch, name: str, number: signal.Signals
+) -> None:
+    monkeypatch.setenv("LOG", str(small_model.path / "log"))
+    folder = small_model.path / "out"
+    model, clip, stream = small_model.path / "model.safetensors", small_model.data / "one.y4m", folder / "one.lcp"
+    if name == "tester":
+        small_model.write("long.cfg", TEST.replace("frames = 3", "frames = all").replace("ms_ssim = no", ""))
+        process = start("tester", *small_model.test_flags("out", cfg="long.cfg"))
+        left = {"run.json", "complexity.csv"}
+    else:
+        assert small_model.train("run", "--end_epoch", "1") == 0
+        files = {"model_config": "model.csv", "run_config": "test.cfg", "checkpoint": "run/checkpoints"}
+        flags = [word for key, file in files.items() for word in (f"--{key}", str(small_model.path / file))]
+        assert codec(["export", *flags, "--out", str(model)]) == 0
+        if name == "decode":
+            assert codec(["encode", str(clip), str(stream), "--model", str(model)]) == 0
+        paths = [clip, stream] if name == "encode" else [stream, folder / "one.y4m"]
+        process = start("codec", name, *map(str, paths), "--model", str(model))
+        left = {"one.lcp"} if name == "decode" else set()
+    wait_for(lambda: list(folder.rglob("*.partial*")), process)
+    process.send_signal(number)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, error
+    assert error.splitlines()[-1] == "interrupted" and "Traceback" not in error
+    assert not folder.exists() or names(folder) - {"images"} == left
+    assert not list(small_model.path.rglob(".*"))
+
+
+def test_a_signal_within_an_import_waits_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the middle of one it would end PyTorch by an abort."""
+    (tmp_path / "interrupted_module.py").write_text("import os\nos.kill(os.getpid(), 15)\nwhole = True\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def work() -> None:
+        import interrupted_module  # type: ignore[import-not-found]
+
+        found.append(interrupted_module.whole)
+        time.sleep(10)
+
+    found: list[bool] = []
+    assert run_command(work) == 130
+    assert found == [True] and capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_a_library_makes_of_a_signal_is_an_interruption(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            raise ValueError("could not determine the shape") from None
+
+    assert run_command(work) == 130
+    assert capsys.readouterr().err == "interrupted\n" and signal.getsignal(number) == before
+
+
+def test_signals_that_are_to_be_ignored_stay_so() -> None:
+    """As in ``nohup``."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run_command(lambda: os.kill(os.getpid(), signal.SIGHUP)) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_loses_no_step(small_model: SmallModel) -> None:
+    """The run writes to the terminal until it is gone, and is told so twice: by the system and by the shell."""
+    small_model.write("long.cfg", "[process: i]\nimode = i\ndata = DATA\nsteps = 100000\npatch_size = 64\n")
+    ours, theirs = pty.openpty()
+
+    def take_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        [sys.executable, "torchDVC/trainer.py", *small_model.train_flags("run", cfg="long.cfg")], cwd=CHECKOUT,
+        stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=take_terminal, text=True,
+    )  # fmt: skip
+    os.close(theirs)
+    wait_for(lambda: (small_model.path / "run/metrics.csv").exists(), process)
+    os.close(ours)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 130
+    assert names(small_model.path / "run/checkpoints") == {"last.safetensors"}
+
+
+# --- the terminal and the folder
+
+
+def test_errors_are_no_longer_than_three_lines_of_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert codec(["encode", f"{'a' * 1000}.mp4", "out.lcp", "--model", "end"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("aaa") and "…" in line and len(line) == 240
+
+
+def test_a_deleted_working_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    command = f"cd gone; rmdir ../gone; exec {sys.executable} {CHECKOUT}/torchDVC/codec.py info x.lcp"
+    finished = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr == "the working folder has been deleted; change to one that exists\n"
