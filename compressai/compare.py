@@ -1,0 +1,159 @@
+"""Code the same pictures with CompressAI's own coder and with this framework's, and print one table of both."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from torchDVC.config.flags import argument, flag, parse_flags
+from torchDVC.config.values import any_path, existing_file, existing_path
+from torchDVC.util.errors import DataError, run_command
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+USAGE = "python compare.py PICTURE … --json MODULE.json --weights FILE [--out table.md]"
+HEADER = ("picture", "coder", "bytes", "bpp", "PSNR", "encode s", "decode s")
+STRIDE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command line."""
+
+    pictures: tuple[Path, ...] = argument(existing_path, "pictures, or folders of them", metavar="PICTURE", many=True)
+    json: Path = flag(existing_file, "arguments of the module: model, and quality, or N and M", metavar="JSON")
+    weights: Path = flag(existing_file, "CompressAI's weights: .safetensors, .pth or .pth.tar", metavar="FILE")
+    out: Path | None = flag(any_path, "write the table there as Markdown too", metavar="FILE", default=None)
+
+
+@dataclass(frozen=True)
+class Coding:
+    """What coding a picture gave."""
+
+    coder: str
+    bytes: int
+    picture: Tensor
+    encode: float
+    decode: float
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+
+    def run() -> None:
+        options = parse_flags(Options, arguments, usage=USAGE, description=__doc__ or "")
+        from torchDVC.results.tables import markdown_table, text_table
+        from torchDVC.util.files import write_text
+
+        lines = list(table(options))
+        print(text_table(HEADER, lines), end="")
+        if options.out is not None:
+            write_text(options.out, markdown_table(HEADER, lines))
+
+    return run_command(run)
+
+
+def table(options: Options) -> Iterator[list[str]]:
+    """The lines of the table: two for each picture."""
+    from convert import from_compressai, intra, module_arguments, network_of, read
+
+    given, tensors = module_arguments(options.json), read(options.weights)
+    module = intra(given)
+    module.load_state_dict(from_compressai(tensors, given, str(options.weights)))
+    network = network_of(given)
+    network.load_state_dict({**network.state_dict(), **tensors})
+    network.update(force=True)
+    for path in _files(options.pictures):
+        picture = _read(path)
+        for coding in (_theirs(network, picture), _ours(module, picture)):
+            yield _line(path, picture, coding)
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    from torchDVC.dataset.pictures import picture_files
+
+    for path in paths:
+        found = picture_files(path) if path.is_dir() else [path]
+        if not found:
+            raise DataError(f"{path}: no pictures in this folder")
+        yield from found
+
+
+def _read(path: Path) -> Tensor:
+    """(1, 3, H, W) in [0, 1]."""
+    import numpy as np
+    import torch
+
+    from torchDVC.dataset.pictures import read_picture
+
+    return torch.from_numpy(np.ascontiguousarray(read_picture(path)))[None].float() / 255
+
+
+def _theirs(network: Any, picture: Tensor) -> Coding:
+    """By CompressAI's ``compress`` and ``decompress``."""
+    padded = _padded(picture)
+    coded, encode = _timed(lambda: network.compress(padded))
+    decoded, decode = _timed(lambda: network.decompress(coded["strings"], coded["shape"]))
+    size = sum(len(string) for strings in coded["strings"] for string in strings)
+    return Coding("CompressAI", size, decoded["x_hat"], encode, decode)
+
+
+def _ours(module: Any, picture: Tensor) -> Coding:
+    """By this framework's coder, from a stream that knows no more than the bytes."""
+    from torchDVC.entropy.streams import ReadingStream, WritingStream
+
+    padded = _padded(picture)
+    stream = WritingStream()
+    _, encode = _timed(lambda: module(_state(padded.shape, padded), stream))
+    payload = stream.payload()
+    coded, decode = _timed(lambda: module(_state(padded.shape), ReadingStream(payload)))
+    return Coding("torchDVC", len(payload), coded["recon"], encode, decode)
+
+
+def _state(shape: Sequence[int], picture: Tensor | None = None) -> Any:
+    import torch
+
+    from torchDVC.coding_structure import CodedFrame, FrameInfo
+    from torchDVC.modules.frame_state import FrameState
+
+    state = FrameState(FrameInfo.of(CodedFrame(0)), 1, shape[2], shape[3], torch.zeros(1, dtype=torch.int64))
+    if picture is not None:
+        state["frame"] = picture
+    return state
+
+
+def _padded(picture: Tensor) -> Tensor:
+    from torch.nn import functional as F
+
+    below, right = (-side % STRIDE for side in picture.shape[2:])
+    return F.pad(picture, (0, right, 0, below), mode="replicate")
+
+
+def _timed(action: Callable[[], T]) -> tuple[T, float]:
+    import torch
+
+    start = time.perf_counter()
+    with torch.no_grad():
+        result = action()
+    return result, time.perf_counter() - start
+
+
+def _line(path: Path, picture: Tensor, coding: Coding) -> list[str]:
+    height, width = picture.shape[2:]
+    decoded = (coding.picture[..., :height, :width].clamp(0, 1) * 255).round() / 255
+    psnr = -10 * (decoded - picture).square().mean().clamp_min(1e-10).log10()
+    return [path.name, coding.coder, str(coding.bytes), f"{8 * coding.bytes / (height * width):.4f}", f"{psnr:.3f}",
+            f"{coding.encode:.3f}", f"{coding.decode:.3f}"]  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

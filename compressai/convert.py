@@ -1,0 +1,129 @@
+"""Convert weights of CompressAI's image models to those of the module type CompressAIIntra, and back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from torchDVC.config.flags import argument, flag, parse_flags, switch_flag
+from torchDVC.config.values import any_path, existing_file
+from torchDVC.util.errors import CheckpointError, run_command
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+USAGE = "python convert.py INPUT OUTPUT --json MODULE.json [--back]"
+SAFE = ".safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command line."""
+
+    input: Path = argument(existing_file, "weights: .safetensors, .pth or .pth.tar", metavar="INPUT")
+    output: Path = argument(any_path, "what to write: .safetensors, .pth or .pth.tar", metavar="OUTPUT")
+    json: Path = flag(existing_file, "arguments of the module: model, and quality, or N and M", metavar="JSON")
+    back: bool = switch_flag("from a checkpoint of this framework to CompressAI's weights")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+
+    def run() -> None:
+        options = parse_flags(Options, arguments, usage=USAGE, description=__doc__ or "")
+        given = module_arguments(options.json)
+        convert = to_compressai if options.back else from_compressai
+        count = save(options.output, convert(read(options.input), given, str(options.input)))
+        print(f"{options.output}: {count} tensors of {given['model']}")
+
+    return run_command(run)
+
+
+def module_arguments(path: Path) -> dict[str, Any]:
+    """The arguments of CompressAIIntra in a module json, checked as those of a model csv's line are."""
+    from torchDVC.config.json_files import read_arguments
+    from torchDVC.config.problems import Report
+    from torchDVC.config.registry import scan
+
+    report = Report()
+    found = read_arguments(path, scan(report)["CompressAIIntra"], report)
+    report.raise_if_any()
+    return {"model": "bmshj2018-hyperprior", **found}
+
+
+def from_compressai(tensors: Mapping[str, Tensor], given: Mapping[str, Any], where: str) -> dict[str, Tensor]:
+    """The module's tensors from those of CompressAI. Raises `CheckpointError` where they do not fit."""
+    module = intra(given)
+    from torchDVC.models.checkpoints import load_weights
+
+    load_weights(module, module.translate_weights(tensors), where)
+    return dict(module.state_dict())
+
+
+def to_compressai(tensors: Mapping[str, Tensor], given: Mapping[str, Any], where: str) -> dict[str, Tensor]:
+    """A complete state of CompressAI's model, tables included, from the module's tensors."""
+    from torchDVC.models.checkpoints import load_weights
+
+    module = intra(given)
+    load_weights(module, tensors, where)
+    own = module.state_dict()
+    network = network_of(given)
+    theirs = network.state_dict()
+    ours = {name: next(iter(module.translate_weights({name: x})), "") for name, x in theirs.items()}
+    network.load_state_dict(theirs | {name: own[ours[name]] for name in ours if ours[name]})
+    network.update(force=True)
+    return dict(network.state_dict())
+
+
+def intra(given: Mapping[str, Any]) -> Any:
+    """The module."""
+    from torchDVC.modules.intra.compressai_intra import CompressAIIntra
+
+    try:
+        return CompressAIIntra(**given).eval()
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def network_of(given: Mapping[str, Any]) -> Any:
+    """CompressAI's own model, untrained."""
+    from torchDVC.modules.intra.compressai_intra import build
+
+    sizes = {name: given[name] for name in ("N", "M") if given.get(name) is not None}
+    return build(given["model"], given.get("quality"), sizes).eval()
+
+
+def read(path: Path) -> Mapping[str, Tensor]:
+    """The tensors of a file: weights alone, under ``state_dict``, or a run's checkpoint with one intra codec."""
+    from torchDVC.models.checkpoints import load_foreign
+
+    tensors: Mapping[str, Any] = load_foreign(path)
+    tensors = tensors.get("state_dict", tensors)
+    prefix = "model.intra_codec."
+    return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)} or tensors
+
+
+def save(path: Path, tensors: Mapping[str, Tensor]) -> int:
+    """Write a file, whole or not at all; how many tensors it has."""
+    import torch
+    from safetensors.torch import save_file
+
+    from torchDVC.util.files import atomic_path
+
+    whole = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
+    with atomic_path(path) as temporary:
+        if path.suffix == SAFE:
+            save_file(whole, temporary)
+        else:
+            torch.save(whole, temporary)
+    return len(whole)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
