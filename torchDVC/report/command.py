@@ -112,7 +112,7 @@ def _shown(results: Results, anchor: str, frames: int, room: int, notes: list[st
     known = reconstructions(results.tables) if chosen else {}
     leads = {point: beside(results.rows, point, known, anchor) for point in dict.fromkeys(c.point for c in chosen)}
     filmed = spread(list(leads), {point: clip_of(results.rows[point]) for point in leads})
-    found = films({point: leads[point] for point in filmed}, known, int(room * FILMS_SHARE))
+    found = films({point: leads[point] for point in filmed}, known, results.rows, int(room * FILMS_SHARE))
     left = room - sum(len(film["video"]) for film in found)
     pictures, storage = embed(with_beside(chosen, leads, known), left * 3 // 4)  # text in base 64 is a third larger
     if len(pictures) < len(chosen):

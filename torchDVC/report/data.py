@@ -126,6 +126,7 @@ def _point(row: RDRow, metrics: Sequence[str]) -> dict[str, Any]:
         "width": row.width,
         "height": row.height,
         "bpp": _short(row.rate),
+        "kbps": _short(row.rate * row.width * row.height * row.fps / 1000) if row.rate and row.fps else None,
         "settings": row.settings,
     }
     sizes["estimated"] = row.bpp is None

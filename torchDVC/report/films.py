@@ -13,22 +13,26 @@ import numpy as np
 
 from torchDVC.dataset.colour import Plane
 from torchDVC.report.beside import Pictures, Reconstruction
+from torchDVC.results.rows import RDRow
 
 FRAMES = 32
 LEAST_FRAMES = 4
-FPS = 30
+FPS = 30.0
+"""Where a row does not tell."""
 MOST = 4
 """At most so many rate points are filmed."""
 QUALITIES = (8, 12, 16, 20, 24)
 """x264's CRF, tried in this order until a film fits."""
 
 
-def films(leads: Mapping[int, Sequence[int]], known: Mapping[int, Reconstruction], budget: int) -> list[dict[str, Any]]:
+def films(
+    leads: Mapping[int, Sequence[int]], known: Mapping[int, Reconstruction], rows: Sequence[RDRow], budget: int
+) -> list[dict[str, Any]]:
     """Films of rate points, by number of their rows, each with the points beside it, in ``budget`` bytes together."""
     found: list[dict[str, Any]] = []
     for lead, others in leads.items():
         room = (budget - sum(len(film["video"]) for film in found)) // (len(leads) - len(found))
-        film = _film(lead, others, known, room)
+        film = _film(lead, others, known, rows[lead].fps or FPS, room)
         found += [film] if film else []
     return found
 
@@ -42,7 +46,9 @@ def spread(points: Sequence[int], clips: Mapping[int, tuple]) -> list[int]:
     return [point for _, point in sorted(rings, key=lambda ring: ring[0])][:MOST]
 
 
-def _film(lead: int, others: Sequence[int], known: Mapping[int, Reconstruction], room: int) -> dict[str, Any] | None:
+def _film(
+    lead: int, others: Sequence[int], known: Mapping[int, Reconstruction], fps: float, room: int
+) -> dict[str, Any] | None:
     """The film of a rate point; None where there are too few frames of it, or too little room."""
     own = known[lead]
     if not isinstance(own, Pictures):
@@ -55,7 +61,7 @@ def _film(lead: int, others: Sequence[int], known: Mapping[int, Reconstruction],
     sources = own.read(frames, "source")
     stacked = [np.concatenate([_even(track[i]) for track in (sources, *shown.values())], 1) for i in frames]
     for quality in QUALITIES:
-        video = base64.b64encode(_mp4(stacked, quality)).decode()
+        video = base64.b64encode(_mp4(stacked, fps, quality)).decode()
         if len(video) <= room:
             return {"point": lead, "tracks": list(shown), "frames": len(frames), "crf": quality, "video": video}
     return None
@@ -75,7 +81,7 @@ def _even(picture: Plane) -> Plane:
     return picture[:, : height - height % 2, : width - width % 2]
 
 
-def _mp4(frames: Sequence[Plane], quality: int) -> bytes:
+def _mp4(frames: Sequence[Plane], fps: float, quality: int) -> bytes:
     """A video of pictures, uint8 RGB (3, H, W)."""
     from torchDVC.dataset.frame import Frame, VideoInfo
     from torchDVC.dataset.mp4 import Mp4Writer
@@ -83,7 +89,8 @@ def _mp4(frames: Sequence[Plane], quality: int) -> bytes:
     _, height, width = frames[0].shape
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
-        with Mp4Writer(path, VideoInfo(width, height, len(frames), Fraction(FPS)), crf=quality) as writer:
+        info = VideoInfo(width, height, len(frames), Fraction(fps).limit_denominator(1001))
+        with Mp4Writer(path, info, crf=quality) as writer:
             for rgb in frames:
                 writer.write(Frame(rgb=rgb))
         return path.read_bytes()

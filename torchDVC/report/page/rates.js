@@ -27,19 +27,27 @@ function rdSeries(metric, clips) {
       .map((point) => ({ x: point.bpp, y: point[metric], tip: pointText(point, metric) })) }));
 }
 
-// The points of a clip, or the means over the clips of a data set, as lines of a table.
-function rdLines(clips) {
-  const average = (points, name) => {
-    const values = points.map((point) => point[name]).filter((value) => value !== null && value !== undefined);
-    return values.length === points.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
-  };
+// Columns of the table of rate points: name of the value, title, and how it is shown.
+const POINT_COLUMNS = [["bpp", "bpp", (value) => number(value, 4)], ["kbps", "kbit/s", (value) => number(value, 0)],
+  ...Object.entries(data.metrics).map(([name, title]) => [name, title, (value) => quality(value, name)]),
+  ["encode_fps", "encoding (frames/s)", (value) => number(value, 1)],
+  ["decode_fps", "decoding (frames/s)", (value) => number(value, 1)]];
+
+// Nothing where one of the points lacks the value.
+function average(points, name) {
+  const values = points.map((point) => point[name]).filter((value) => value !== null && value !== undefined);
+  return values.length === points.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
+}
+
+// The points of a clip, or the means over the clips of a data set, as a table; columns without values are left out.
+function putPoints(box, clips) {
   const own = data.points.filter((point) => clips === clipOf(point) || clips === `mean:${point.dataset}`);
-  const groups = Map.groupBy(own, (point) => JSON.stringify([point.codec, point.name]));
-  const means = [...groups.values()].map((points) => ({ points, bpp: average(points, "bpp") ?? 0 }));
-  means.sort((a, b) => codecs.indexOf(a.points[0].codec) - codecs.indexOf(b.points[0].codec) || a.bpp - b.bpp);
-  return means.map(({ points }) => [codecCell(points[0].codec), points[0].name, number(average(points, "bpp"), 4),
-    ...Object.keys(data.metrics).map((metric) => quality(average(points, metric), metric)),
-    ...["encode_fps", "decode_fps"].map((name) => number(average(points, name), 1))]);
+  const keyOf = (point) => JSON.stringify([point.codec, point.name]);
+  const lines = unique(own.map(keyOf)).map((key) => own.filter((point) => keyOf(point) === key));
+  lines.sort((a, b) => codecs.indexOf(a[0].codec) - codecs.indexOf(b[0].codec) || average(a, "bpp") - average(b, "bpp"));
+  const columns = POINT_COLUMNS.filter(([name]) => lines.some((points) => average(points, name) !== null));
+  putTable(box, [["codec"], ["rate point"], ...columns.map(([, title]) => [title, true])], lines.map((points) =>
+    [codecCell(points[0].codec), points[0].name, ...columns.map(([name, , show]) => show(average(points, name)))]));
 }
 
 function showRd() {
@@ -57,9 +65,7 @@ function showRd() {
     showLegend(byId("rd-legend"), series.map(({ name }) => name));
     drawChart(byId("rd-chart"), { series: styled(series), x: "bits per pixel", y: data.metrics[metric],
       logX: byId("rd-log").checked, label: `rate and distortion of ${chosen}`, height: 460 });
-    const header = [["codec"], ["rate point"], ["bpp", true], ...metrics.map(([, name]) => [name, true]),
-      ["encoding (frames/s)", true], ["decoding (frames/s)", true]];
-    putTable(byId("rd-table"), header, rdLines(chosen));
+    putPoints(byId("rd-table"), chosen);
   };
   for (const id of ["rd-metric", "rd-clips", "rd-log"]) byId(id).addEventListener("change", draw);
   redraws.push(draw);
