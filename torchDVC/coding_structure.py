@@ -30,6 +30,8 @@ from dataclasses import dataclass
 
 STEPS = {"step1": (1,), "step2": (2,), "step3": (3,), "step123": (1, 2, 3), "step136": (1, 3, 6)}
 """Named training pairs: the distances in frames between a picture and its reference, one drawn for each batch."""
+OR = "or"
+"""Between named steps: one of them is drawn for each batch, as in ``step1orstep2``."""
 MAX_REFERENCES = 16
 """Of a P frame."""
 
@@ -227,6 +229,12 @@ def parse_pairs(text: str) -> tuple[CodedFrame, ...]:
     return tuple(frames)
 
 
+def steps_of(pairs: str) -> tuple[int, ...]:
+    """The distances that one of a named step, or of several joined by ``or``, may have; none for a list of pairs."""
+    names = [name.strip() for name in pairs.split(OR)]
+    return tuple(dict.fromkeys(step for name in names for step in STEPS[name])) if set(names) <= STEPS.keys() else ()
+
+
 def training_frames(pairs: str, frames: int, rng: random.Random, references: int = 1) -> list[CodedFrame]:
     """What to code of a training clip of ``frames`` frames.
 
@@ -234,17 +242,18 @@ def training_frames(pairs: str, frames: int, rng: random.Random, references: int
     from those that fit), each P frame from up to ``references`` frames before it; a list codes just what it says. Frame
     0 is always coded first, as an I frame.
     """
-    if pairs not in STEPS:
+    steps = steps_of(pairs)
+    if not steps:
         listed = parse_pairs(pairs)
         return [CodedFrame(0), *(frame for frame in listed if frame != CodedFrame(0))]
-    step = rng.choice([s for s in STEPS[pairs] if s < frames] or [1])
+    step = rng.choice([s for s in steps if s < frames] or [1])
     chain = range(0, frames, step)
     return [CodedFrame(0), *(CodedFrame(t, tuple(chain[i::-1][:references])) for i, t in enumerate(chain[1:]))]
 
 
 def frames_needed(pairs: str, types: str = "IPB") -> int:
     """The least number of frames a training clip must have for those frames of ``pairs`` that are of some types."""
-    if pairs in STEPS:
-        return STEPS[pairs][0] + 1 if "P" in types else 1
+    if steps := steps_of(pairs):
+        return min(steps) + 1 if "P" in types else 1
     coded = [frame for frame in parse_pairs(pairs) if frame.type in types]
     return max((max(frame.index, *frame.references, 0) for frame in coded), default=0) + 1

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from torchDVC.config import ModelConfig, Modes
 from torchDVC.config.command_line import RunOptions
+from torchDVC.config.modes import unknown_codes
 from torchDVC.models import checkpoints
 from torchDVC.models.codec import Codec, evaluating
 from torchDVC.util.device import resolve_precision
@@ -88,7 +89,16 @@ class Runner:
             own = self.codec.state_dict()
             tensors = {name: own[name] if name.split(".")[0] in intra else x for name, x in tensors.items()}
             tensors |= {name: x for name, x in own.items() if name.split(".")[0] in intra}
-        checkpoints.load_weights(self.codec, tensors, str(path))
+        checkpoints.load_weights(self.codec, self._with_new_modules(tensors), str(path))
+
+    def _with_new_modules(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The tensors with the present ones of ``--new_modules``, as far as there are none of them."""
+        problems = unknown_codes(self.options.new_modules, self.model)
+        if problems:
+            raise ConfigError([f"--new_modules {self.options.new_modules}: {problem}" for problem in problems])
+        new = {spec.name for spec in self.model.of_codes(self.options.new_modules)}
+        own = {name: x for name, x in self.codec.state_dict().items() if name.split(".")[0] in new}
+        return {**own, **tensors}
 
 
 def make_fabric(device: str, count: int) -> Fabric:

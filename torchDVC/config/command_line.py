@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torchDVC.config import migration
 from torchDVC.config.flags import flag, parse_flags, switch_flag
+from torchDVC.config.modes import mode_string
 from torchDVC.config.values import Unexpected, any_path, choice, existing_path, number, whole, words
 
 _RUN = "what to run"
@@ -30,6 +32,12 @@ def _power_of_two(text: str) -> int:
     if value < 1 or value & (value - 1):
         raise Unexpected(expected)
     return int(value)
+
+
+def _restore(text: str) -> str:
+    if text == migration.RESTORE:
+        raise Unexpected(f"load, with --new_modules for what the checkpoint lacks, see {migration.PAGE}")
+    return str(choice("none", "load", "resume")(text))
 
 
 def _folder_name(text: str) -> str:
@@ -82,7 +90,7 @@ class RunOptions:
     )
 
     restore: str = flag(
-        choice("none", "load", "resume"),
+        _restore,
         "load: take the weights of --checkpoint; resume: go on with the run it is of",
         group=_RESTORE,
         metavar="{none,load,resume}",
@@ -92,6 +100,13 @@ class RunOptions:
         existing_path, "checkpoint to start from", group=_RESTORE, metavar="PATH", default=None
     )
     ema: bool = switch_flag("load the moving averages of the weights that a stage with ema kept", group=_RESTORE)
+    new_modules: str = flag(
+        mode_string,
+        "codes of modules that the checkpoint of --restore load may lack; they start as the csv has them",
+        group=_RESTORE,
+        metavar="CODES",
+        default="",
+    )
     not_load_I: bool = switch_flag("leave the intra codec's weights out of what is loaded", group=_RESTORE)
 
     experiment_name: str | None = flag(
@@ -153,6 +168,8 @@ class RunOptions:
             yield "--checkpoint has no use without --restore; expected --restore load"
         if self.restore != "load" and self.ema:
             yield "--ema has no use without --restore load; expected both or neither"
+        if self.restore != "load" and self.new_modules:
+            yield "--new_modules has no use without --restore load; expected both or neither"
         if self.restore != "load" and self.not_load_I:
             yield "--not_load_I has no use without --restore load; expected both or neither"
 

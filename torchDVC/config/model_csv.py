@@ -12,6 +12,8 @@ from pathlib import Path
 
 from torchDVC.config.json_files import read_arguments
 from torchDVC.config.lookup import find_arguments, find_weights
+from torchDVC.config.migration import COLUMNS as OLD_COLUMNS
+from torchDVC.config.migration import TYPES, renamed
 from torchDVC.config.picture_formats import PICTURE_FORMATS, RGB
 from torchDVC.config.problems import Report, Where
 from torchDVC.config.records import ModelConfig, ModuleSpec
@@ -36,7 +38,7 @@ def read_model_csv(path: Path, types: Mapping[str, ModuleType], report: Report) 
         _check_names(row, where, taken, report)
         module_type = types.get(row["type"])
         if module_type is None:
-            hint = undeclared(row["type"]) or nearest(row["type"], types)
+            hint = undeclared(row["type"]) or renamed(row["type"], TYPES) or nearest(row["type"], types)
             report.add(where, f"unknown module type '{row['type']}'{hint}")
             continue
         if picture_format not in module_type.formats:
@@ -73,7 +75,8 @@ def _rows(path: Path, report: Report) -> list[tuple[Where, dict[str, str]]]:
         return []
     (where, header), *rows = lines
     if tuple(header) != COLUMNS:
-        report.add(where, f"header '{','.join(header)}'; expected {','.join(COLUMNS)}")
+        old = next((renamed(column, OLD_COLUMNS) for column in header if column in OLD_COLUMNS), "")
+        report.add(where, f"header '{','.join(header)}'; expected {','.join(COLUMNS)}{old}")
         return []
     if not rows:
         report.add(where, "no line below the header; expected at least one module")

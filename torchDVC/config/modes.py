@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Set
 
+from torchDVC.config.migration import in_upper_case
 from torchDVC.config.records import MODES, ModelConfig, Modes, ModuleSpec
 from torchDVC.config.values import Unexpected
 
@@ -58,14 +59,23 @@ def check_mode(mode: str, codes: str, model: ModelConfig) -> list[str]:
     """
     said = f"{mode} '{codes}'"
     known = {module.code: module for module in model.modules}
-    unknown = [code for code in dict.fromkeys(codes) if code not in known]
+    unknown = unknown_codes(codes, model)
     if unknown:
-        listed = ", ".join(f"{code} ({module.name})" for code, module in known.items())
-        return [f"{said}: no module has the code '{code}'; known: {listed}" for code in unknown]
+        return [f"{said}: {problem}" for problem in unknown]
     twice = [code for code in dict.fromkeys(codes) if codes.count(code) > 1]
     if twice:
         return [f"{said}: {known[code]} runs more than once; expected each module once" for code in twice]
     return [f"{said}: {problem}" for problem in _walk(mode, model.of_codes(codes), model)]
+
+
+def unknown_codes(codes: str, model: ModelConfig) -> list[str]:
+    """What is wrong with codes that no module of a model has."""
+    known = {module.code: module for module in model.modules}
+    listed = ", ".join(f"{code} ({module.name})" for code, module in known.items())
+    unknown = [code for code in dict.fromkeys(codes) if code not in known]
+    if unknown and (old := in_upper_case(codes, "".join(known))):
+        return [f"no module has the code '{unknown[0]}'{old}"]
+    return [f"no module has the code '{code}'; known: {listed}" for code in unknown]
 
 
 def kinds(codes: str, model: ModelConfig) -> dict[str, str]:

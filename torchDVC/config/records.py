@@ -115,6 +115,7 @@ class Stage(Modes):
         steps: batches in an epoch; None takes the whole data set once.
         train: codes of the modules that learn; the others are frozen and in eval mode.
         rnn: references are 0 source frames, 1 reconstructions (detached), 2 reconstructions with their gradients.
+        val_rnn: the same in validation; None takes ``rnn``.
         pairs: a name of `torchDVC.coding_structure.STEPS`, or a list for `torchDVC.coding_structure.parse_pairs`.
         loss_r, loss_d: rate and distortion terms; the loss is R + lmda * D, or R alone with ``only_rate``, or lmda * D
             alone with ``only_distortion``.
@@ -149,6 +150,7 @@ class Stage(Modes):
     batch_size: int = 4
     train: str = ""
     rnn: int = 0
+    val_rnn: int | None = None
     pairs: str = "step1"
     loss_r: LossExpression = ((1.0, "rate"),)
     loss_d: LossExpression = ((1.0, "distortion"),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 
-from torchDVC.coding_structure import STEPS, CodedFrame, frames_needed, parse_pairs
+from torchDVC.coding_structure import CodedFrame, frames_needed, parse_pairs, steps_of
 from torchDVC.config.losses import check_losses, terms_reached
 from torchDVC.config.modes import RECONSTRUCTION, check_modes, kinds, needs_of_references
 from torchDVC.config.picture_formats import RGB
@@ -51,8 +51,8 @@ def _check_modes(modes: Modes, model: ModelConfig) -> Iterator[Problem]:
 
 def _referred_to(stage: Stage) -> set[str]:
     """The types of the frames that others of a clip refer to."""
-    if stage.pairs in STEPS:
-        return {"I"} if stage.frames <= 2 * STEPS[stage.pairs][0] else {"I", "P"}
+    if steps := steps_of(stage.pairs):
+        return {"I"} if stage.frames <= 2 * min(steps) else {"I", "P"}
     types = {0: "I"} | {frame.index: frame.type for frame in parse_pairs(stage.pairs)}
     return {types.get(index, "I") for frame in parse_pairs(stage.pairs) for index in frame.references}
 
@@ -71,7 +71,7 @@ def _check_reconstruction(
 def _check_pairs(stage: Stage, model: ModelConfig, given: Container[str]) -> Iterator[Problem]:
     """The pairs and the modes must fit together, and the clips must be long enough for the pairs."""
     said = f"pairs '{stage.pairs}'"
-    frames = () if stage.pairs in STEPS else parse_pairs(stage.pairs)
+    frames = () if steps_of(stage.pairs) else parse_pairs(stage.pairs)
     types = {frame.type for frame in frames if frame.index or frame.references} or {"P"}
     for mode, frame_type, example in (("imode", "I", ""), ("pmode", "P", "0>1 1>2"), ("bmode", "B", "0>2 0>1<2")):
         codes = getattr(stage, mode)

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torchDVC.config.migration import HEADINGS, PAGE
 from torchDVC.config.problems import Report, Where
 
 _COMMENT = re.compile(r"(^|\s)[#;].*")
@@ -62,6 +63,9 @@ def read_sections(path: Path, report: Report) -> list[Section]:
         elif "=" in text and sections:
             key, value = (part.strip() for part in text.split("=", 1))
             _add_entry(sections[-1], Entry(key, value, where), report)
+        elif text in HEADINGS:
+            report.add(where, f"'{text}' of Learned Codec Protocol; expected [header] and [process: NAME], see {PAGE}")
+            return sections
         elif text:
             expected = "key = value or [section]" if sections else "a section such as [header] before it"
             report.add(where, f"'{text}'; expected {expected}")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torchDVC.coding_structure import MAX_REFERENCES, PAIRS, STEPS, frames_needed, parse_pairs
+from torchDVC.coding_structure import MAX_REFERENCES, PAIRS, STEPS, frames_needed, parse_pairs, steps_of
 from torchDVC.config.cfg_values import Key, Values, header_and_processes, read_values
 from torchDVC.config.losses import loss_expression
 from torchDVC.config.modes import mode_string
@@ -39,11 +39,11 @@ def _lagrangians(text: str) -> tuple[float, float]:
 def _pairs(text: str) -> str:
     """A named step, or a list of pairs whose first reference is frame 0."""
     try:
-        listed = [] if text in STEPS else parse_pairs(text)
+        listed = steps_of(text) or parse_pairs(text)
     except ValueError:
         expected = f"{', '.join(STEPS)}, or {PAIRS}"
         raise Unexpected(f"{expected}{did_you_mean(text, STEPS)}") from None
-    if text not in STEPS and not listed:
+    if not listed:
         raise Unexpected("at least one pair")
     return text
 
@@ -95,6 +95,7 @@ STAGE_KEYS = {
     "steps": Key("steps", optional(whole(1), "all")),
     "batch_size": Key("batch_size", whole(1)),
     "RNN": Key("rnn", whole(0, 2)),
+    "val_RNN": Key("val_rnn", whole(0, 2)),
     "pairs": Key("pairs", _pairs),
     "loss.R": Key("loss_r", loss_expression),
     "loss.D": Key("loss_d", loss_expression),
@@ -183,6 +184,7 @@ def _stage(name: str, values: Values, rates: Mapping[str, float]) -> Stage:
     places = {key: str(where) for key, where in values.where.items()}
     stage = Stage(name, **{**fields, "lr": rates}, where=str(values.section.where), places=places)
     frames = frames_needed(stage.pairs, stage.types)
-    if stage.pairs in STEPS and stage.pmode:  # every step may be drawn, and every P frame have its references
-        frames = max(STEPS[stage.pairs]) * stage.references + 1
+    steps = steps_of(stage.pairs)
+    if steps and stage.pmode:  # every step may be drawn, and every P frame have its references
+        frames = max(steps) * stage.references + 1
     return replace(stage, train=stage.train or stage.codes, frames=fields.get("frames", frames))

@@ -47,13 +47,14 @@ class StageLoss(nn.Module):
 
     def forward(
         self, clip: Tensor, frames: Sequence[CodedFrame], quality: Tensor, lmda: Tensor,
-        new_stream: Callable[[int], Stream] = TrainingStream, buffer: ClipBuffer | None = None,
+        new_stream: Callable[[int], Stream] = TrainingStream, buffer: ClipBuffer | None = None, rnn: int | None = None,
     ) -> dict[str, Tensor]:
         """Scalars of a batch.
 
         Args:
             clip: pictures (N, T, C, h, w) of the codec's format; frames, quality, new_stream, buffer: see `code_clip`.
             lmda: (N,) Lagrangians.
+            rnn: in place of the stage's.
 
         Returns:
             ``loss`` (with gradients); ``rate`` in bpp and ``distortion``, means over the counted frames of the
@@ -61,7 +62,8 @@ class StageLoss(nn.Module):
         """
         stage = self.stage
         coded = code_clip(
-            self.codec, clip, frames, stage, rnn=stage.rnn, quality=quality, new_stream=new_stream, buffer=buffer,
+            self.codec, clip, frames, stage, rnn=stage.rnn if rnn is None else rnn, quality=quality,
+            new_stream=new_stream, buffer=buffer,
             recompute=stage.checkpointing and torch.is_grad_enabled(),
         )
         losses, terms = [], []

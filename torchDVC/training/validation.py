@@ -33,6 +33,7 @@ class Validation:
 
     def __init__(self, options: TrainOptions, stage: Stage, device: torch.device) -> None:
         self.stage, self.device, self.seed = stage, device, options.seed
+        self.rnn = stage.rnn if stage.val_rnn is None else stage.val_rnn
         self.sequences = validation_sequences(options)
 
     def run(self, codec: Codec, loss: Callable[..., dict[str, Tensor]], *, sanity: bool = False) -> dict[str, float]:
@@ -56,7 +57,7 @@ class Validation:
         quality = torch.full((1,), codec.levels // 2, dtype=torch.int64, device=self.device)
         frames = _frames(self.stage, self.seed)
         with evaluating(codec), torch.no_grad():
-            *_, last = code_clip(codec, clip, frames, self.stage, rnn=self.stage.rnn, quality=quality,
+            *_, last = code_clip(codec, clip, frames, self.stage, rnn=self.rnn, quality=quality,
                                  new_stream=EstimatingStream)
         shown = [x for x in last.state.values() if x.shape == clip[:, 0].shape]
         picture = last.state.get("recon", shown[-1] if shown else clip[:, last.frame.index])
@@ -71,7 +72,7 @@ class Validation:
         frames = _frames(self.stage, self.seed)
         clip = self._clip(codec, sequence)
         quality = torch.full((1,), codec.levels // 2, dtype=torch.int64, device=self.device)
-        return loss(clip, frames, quality, codec.lmdas[quality], EstimatingStream)
+        return loss(clip, frames, quality, codec.lmdas[quality], EstimatingStream, rnn=self.rnn)
 
 
 def validation_sequences(options: TrainOptions) -> list[TestSequence]:

@@ -1,0 +1,100 @@
+"""Files and flags of *Learned Codec Protocol*: what works as it was, and the one line for what is called otherwise."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.configuration_workspace import CSV, TRAIN, Workspace, make_workspace
+from tests.small_model import CSV as SMALL_CSV
+from tests.small_model import SmallModel, different, metrics
+from torchDVC.coding_structure import training_frames
+
+OLD_CFG = """\
+* Header
+i - lr: 0.
+e - lr: 0.00001, e_has_frame: 0
+
+* End
+
+* Process
+imode:  , pmode: eMR, bmode: , epoch:  5, batch_size: 16, RNN: 0, val_RNN: 0, pairs: step1
+
+* End
+"""
+SEE = "see docs/migration.md"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    return make_workspace(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("train.cfg", OLD_CFG,
+         f"train.cfg:1: '* Header' of Learned Codec Protocol; expected [header] and [process: NAME], {SEE}"),
+        ("model.csv", CSV.replace("args,weights", "args_path"),
+         "model.csv:1: header 'code,name,type,args_path'; expected code,name,type,args,weights; args takes its place, "
+         + SEE),
+        ("model.csv", CSV.replace("ToyMotion", "MENet"),
+         f"model.csv:4: unknown module type 'MENet'; SPyNet takes its place, {SEE}"),
+        ("train.cfg", TRAIN.replace("epochs = 5", "epoch = 5"),
+         f"train.cfg:8: unknown key 'epoch' in [process: motion]; epochs takes its place, {SEE}"),
+        ("train.cfg", "[process: a]\npmode = eM\nloss.D = None\n",
+         f"train.cfg:2: pmode 'eM': no module has the code 'M'; expected 'em' and train = m, {SEE}"),
+    ],
+)  # fmt: skip
+def test_errors_point_to_the_page(workspace: Workspace, file: str, text: str, expected: str) -> None:
+    workspace.write(file, text)
+    assert expected in workspace.problems()
+    assert (Path(__file__).parents[1] / "docs/migration.md").is_file()
+
+
+def test_load_same_points_to_the_page(small_model: SmallModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert small_model.train("run", "--restore", "load_same", "--checkpoint", str(small_model.path)) == 2
+    said = "--restore 'load_same'; expected load, with --new_modules for what the checkpoint lacks"
+    assert capsys.readouterr().err == f"{said}, {SEE}\n"
+
+
+def test_a_checkpoint_may_lack_new_modules_when_told(
+    small_model: SmallModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second compensator stands in the csv that is loaded into; only it may be missing, and only if it is named."""
+    assert small_model.train("old", "--end_epoch", "1") == 0
+    small_model.write("model.csv", SMALL_CSV + "f,second_compensator,Refinement,refinement.json,\n")
+    small_model.write("new.cfg", "[process: a]\nimode = i\npmode = emcr\ntrain = c\nsteps = 1\nlr = 0\naux_lr = 0\n"
+                                 "data = DATA\nbatch_size = 1\npatch_size = 64\n")  # fmt: skip
+    load = ("--restore", "load", "--checkpoint", str(small_model.path / "old/checkpoints/last.safetensors"))
+    assert small_model.train("refused", *load, cfg="new.cfg") == 2
+    assert "missing (second_compensator." in capsys.readouterr().err
+    assert small_model.train("refused", *load, "--new_modules", "fx", cfg="new.cfg") == 2
+    assert "--new_modules fx: no module has the code 'x'; known: i (intra_codec)" in capsys.readouterr().err
+    assert small_model.train("new", *load, "--new_modules", "f", cfg="new.cfg") == 0
+    old, new = small_model.weights("old"), small_model.weights("new")
+    kept = {name: x for name, x in new.items() if not name.startswith("second_compensator.")}
+    assert len(kept) < len(new) and different(old, kept) <= {"lmdas"}
+
+
+def test_steps_joined_by_or_are_drawn() -> None:
+    rng = random.Random(0)
+    drawn = {training_frames("step1orstep2", 5, rng)[1].index for _ in range(40)}
+    spaced = {training_frames("step2 or step3", 7, rng)[1].index for _ in range(40)}
+    assert (drawn, spaced) == ({1, 2}, {2, 3})
+
+
+def test_validation_may_have_other_references_than_training(small_model: SmallModel) -> None:
+    """From reconstructions where training has source frames: the same as training and validating from them."""
+    stage = "[process: a]\nimode = i\npmode = emcr\nframes = 3\nsteps = 1\nlr = 0\naux_lr = 0\ndata = DATA\n"
+    stage += "batch_size = 1\npatch_size = 64\n"
+    found = {}
+    for name, keys in (("sources", "RNN = 0"), ("both", "RNN = 0\nval_RNN = 1"), ("coded", "RNN = 1")):
+        small_model.write(f"{name}.cfg", stage + keys + "\n")
+        assert small_model.train(name, "--per_val", "1", cfg=f"{name}.cfg") == 0
+        found[name] = float(metrics(small_model, name)[-1]["val_distortion"])
+    assert found["both"] == found["coded"] != found["sources"]
+    assert torch.isfinite(torch.tensor(list(found.values()))).all()
