@@ -52,7 +52,7 @@ def write_frames(
     model: Model, writer: ContainerWriter, sources: Iterable[Tensor], *, quality: Quality | None = None,
     keep_maps: bool = False,
 ) -> Iterator[CodedPicture]:
-    """Encode pictures (1, 3, H, W) into a container; yields each coded frame after it was written.
+    """Encode pictures (1, C, h, w) of the codec's format into a container; yields each frame after it was written.
 
     ``quality`` is the level of all frames, or chooses that of each; None: the header's.
     """

@@ -14,9 +14,10 @@ REFERENCE = "ref_"
 class FrameState(dict[str, Tensor]):
     """Named tensors of the frame being coded, and what encoder and decoder both know about it.
 
-    Keys that the codec itself gives: ``frame`` (N, 3, H, W), the source, RGB in [0, 1], in the encoder only; ``refs``
-    (N, R, 3, H, W), the references; ``ref_<key>`` (N, R, …), what their modules left as ``<key>``, zero where a
-    reference has none and absent where none of them has it. H and W are multiples of 64.
+    Keys that the codec itself gives: ``frame`` (N, 3, H, W), the source in [0, 1], in the encoder only; ``refs`` (N, R,
+    3, H, W), the references; both RGB, where the codec works in no other `torchDVC.dataset.picture_format`;
+    ``ref_<key>`` (N, R, …), what their modules left as ``<key>``, zero where a reference has none and absent where none
+    of them has it. H and W are multiples of 64.
 
     Attributes:
         info: index, type, references, layer and distance to the last I frame.

@@ -106,13 +106,14 @@ def _encode(model: Model, stream: Path, setting: Setting, device: torch.device) 
     structure = CodingStructure(setting.intra_period, setting.gop_size)
     info = VideoInfo(setting.width, setting.height)
     with write_container(stream, header_of(model, info, structure, setting.quality)) as writer:
-        for _ in write_frames(model, writer, _moving_ramp(setting, device)):
+        for _ in write_frames(model, writer, map(model.codec.format.from_rgb, _moving_ramp(setting, device))):
             pass
 
 
 def _moving_ramp(setting: Setting, device: torch.device) -> Iterator[Tensor]:
-    """Pictures (1, 3, H, W) of a ramp that moves to the right."""
-    ramp = torch.linspace(0, 1, setting.width, device=device).expand(1, 3, setting.height, setting.width)
+    """RGB pictures (1, 3, H, W), uint8, of a ramp that moves to the right."""
+    ramp = torch.linspace(0, 255, setting.width, device=device).to(torch.uint8)
+    ramp = ramp.expand(1, 3, setting.height, setting.width)
     for index in range(min(1 + max(setting.gop_size, 2), MOST_FRAMES)):
         yield ramp.roll(index, -1)
 

@@ -54,7 +54,7 @@ class RealStream:
     def write(
         self, info: VideoInfo, structure: CodingStructure, quality: int, sources: Iterable[Tensor], keep_maps: bool
     ) -> Iterator[CodedPicture]:
-        """Encode pictures (1, 3, H, W); the file is there after the last."""
+        """Encode pictures (1, C, h, w) of the codec's format; the file is there after the last."""
         model = self._coder.encoder
         with write_container(self.path, header_of(model, info, structure, quality)) as writer:
             yield from write_frames(model, writer, sources, keep_maps=keep_maps)
