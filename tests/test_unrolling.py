@@ -64,16 +64,17 @@ def test_activations_computed_again_give_the_same_weights(small_model: SmallMode
     assert different(kept, trained(small_model, "again", f"RNN = {rnn}", "checkpointing = true")) == set()
 
 
-def test_a_batch_may_be_taken_in_parts(small_model: SmallModel) -> None:
-    """Equal where the stage has no noise."""
-    lines = "[process: flow]\npmode = e\nloss.R = None\nloss.D = aligned_distortion\nepochs = 2\nbatch_size = 4\n"
+@pytest.mark.parametrize("update", ["clip", "frame"])
+def test_a_batch_may_be_taken_in_parts(small_model: SmallModel, update: str) -> None:
+    """Of the same noise, as a whole or in parts."""
     weights = []
-    for parts in (1, 4):
-        small_model.write("parts.cfg", f"{HEADER}{lines}accumulate = {parts}\n".replace("batch_size = 1\n", ""))
+    for parts in (1, 2, 4):
+        header = HEADER.replace("batch_size = 1", f"batch_size = 4\naccumulate = {parts}\nupdate = {update}")
+        small_model.write("parts.cfg", f"{header}optimizer = sgd\n[process: chain]\n{CHAIN}RNN = 2\n")
         assert small_model.train(f"parts{parts}", cfg="parts.cfg") == 0
         weights.append(small_model.weights(f"parts{parts}"))
-        assert updates(small_model, f"parts{parts}") == {4.0}
-    close(*weights)
+    close(weights[0], weights[1])
+    close(weights[0], weights[2])
 
 
 def test_a_clip_is_gone_through_in_sections() -> None:

@@ -12,7 +12,7 @@ Nothing after ``code`` may need the source, since a decoder does not have it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -88,6 +88,35 @@ class Stream:
         self.bits[key] = self.bits[key] + bits if key in self.bits else bits
 
 
+Noise = Callable[[Tensor], Tensor]
+"""Gives uniform noise in [-0.5, 0.5] for a tensor, of its shape."""
+
+
+def uniform_noise(like: Tensor) -> Tensor:
+    """Noise of PyTorch's global generator."""
+    return torch.empty_like(like).uniform_(-0.5, 0.5)
+
+
+class SharedNoise:
+    """The part of a process, or of a part of a batch, in the noise that one process would draw for all of them.
+
+    Args:
+        seed: of the noise, the same for all parts.
+        part, parts: which part of the whole batch this is, of how many of equal size.
+    """
+
+    def __init__(self, seed: int, part: int, parts: int) -> None:
+        self._seed, self._part, self._parts = seed, part, parts
+        self._generator: torch.Generator | None = None
+
+    def __call__(self, like: Tensor) -> Tensor:
+        if self._generator is None:
+            self._generator = torch.Generator(like.device).manual_seed(self._seed)
+        shape = (self._parts * len(like), *like.shape[1:])
+        whole = torch.rand(shape, generator=self._generator, device=like.device, dtype=like.dtype)
+        return whole[self._part * len(like) : (self._part + 1) * len(like)] - 0.5
+
+
 class TrainingStream(Stream):
     """Differentiable: bits from the likelihood of the latent with uniform noise in place of rounding.
 
@@ -95,13 +124,27 @@ class TrainingStream(Stream):
     (mixed quantisation: Minnen & Singh 2020, "Channel-wise autoregressive entropy models", section 3.3). A
     hyper-latent keeps the noise (Ballé et al. 2018): rounded, it would be all zero at first, and a hyper-synthesis that
     sees nothing learns nothing.
+
+    Args:
+        batch, keep_maps: see `Stream`.
+        new_noise: gives the source of the noise, which begins anew for the stream.
     """
+
+    def __init__(
+        self, batch: int = 1, *, keep_maps: bool = False, new_noise: Callable[[], Noise] = lambda: uniform_noise
+    ) -> None:
+        super().__init__(batch, keep_maps=keep_maps)
+        self._new_noise, self._noise = new_noise, new_noise()
+
+    def fresh(self) -> TrainingStream:
+        """One that has coded nothing yet, with the same noise before it."""
+        return TrainingStream(self.batch, keep_maps=self.maps is not None, new_noise=self._new_noise)
 
     def code(self, y: Tensor | None, prior: Prior) -> Tensor:
         assert y is not None
         with torch.autocast(y.device.type, enabled=False):
             v = y.float() - prior.mean
-            noisy = v + torch.empty_like(v).uniform_(-0.5, 0.5)
+            noisy = v + self._noise(v)
             self._book(-torch.log2(prior.likelihood(noisy)), prior.part)
             return (noisy if prior.part == "hyper" else round_through(v)) + prior.mean
 

@@ -102,9 +102,11 @@ def _recomputed(
 ) -> CodedPicture:
     """As `_code`, but what gradients need of the frame is computed again, with the same noise, when they need it."""
 
-    def code() -> CodedPicture:
-        stream = type(task.stream)(task.stream.batch)  # one of its own, which goes with what is computed
-        return _code(codec, modes, size, replace(task, stream=stream), buffer)
+    assert isinstance(task.stream, TrainingStream)
+    new_stream = task.stream.fresh
+
+    def code() -> CodedPicture:  # each time with a stream of its own, which goes with what is computed
+        return _code(codec, modes, size, replace(task, stream=new_stream()), buffer)
 
     picture: CodedPicture = checkpoint(code, use_reentrant=False)
     return picture

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 from lightning_fabric import seed_everything
 
 from torchDVC.coding_structure import CodedFrame, training_frames
 from torchDVC.config import Stage
+from torchDVC.entropy.streams import SharedNoise, TrainingStream
 from torchDVC.training.position import Position
 
 
@@ -34,3 +36,22 @@ def draw(
     seed_everything(random.Random(f"{step} {rank}").getrandbits(32), verbose=False)
     own = slice(rank * clips, (rank + 1) * clips)
     return frames, of_all[own], grey[own]
+
+
+class StepNoise:
+    """Streams whose noise is that of one process with the whole batch, so that neither the number of processes nor
+    gradients accumulated over parts of a batch change what is learnt.
+
+    Args:
+        seed, position: of the run.
+        part, parts: which part of the whole batch the streams are of, of how many, over all processes.
+    """
+
+    def __init__(self, seed: int, position: Position, part: int, parts: int) -> None:
+        self._seeds = random.Random(f"{seed} {position.epoch} {position.step} noise")
+        self._part, self._parts = part, parts
+
+    def stream(self, batch: int) -> TrainingStream:
+        """The stream of the next frame."""
+        seed = self._seeds.getrandbits(32)
+        return TrainingStream(batch, new_noise=partial(SharedNoise, seed, self._part, self._parts))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from lightning_fabric import Fabric
@@ -20,7 +19,7 @@ from torchDVC.models.loss import StageLoss, ms_ssim_loss, squared_error
 from torchDVC.training.arithmetic import Arithmetic, candidates, fastest, timed
 from torchDVC.training.optimizers import enter_stage, set_learning_rates, set_memory_format
 from torchDVC.training.position import check_data
-from torchDVC.training.randomness import draw
+from torchDVC.training.randomness import StepNoise, draw
 from torchDVC.training.schedule import lr_factor
 from torchDVC.training.state import RunState
 from torchDVC.training.unrolling import Section, sections, weighted_means
@@ -31,11 +30,12 @@ GRAY = 0.5
 
 @dataclass(frozen=True)
 class _Part:
-    """Clips (N, T, 3, P, P) in [0, 1] that are coded together, their quality levels (N,), and their references."""
+    """Clips (N, T, 3, P, P) in [0, 1] that are coded together, their quality levels (N,), references and noise."""
 
     clip: Tensor
     quality: Tensor
     buffer: ClipBuffer
+    noise: StepNoise
 
 
 class StageTraining:
@@ -116,17 +116,23 @@ class StageTraining:
 
     def _parts(self, batch: Tensor, levels: Tensor, grey: Tensor) -> list[_Part]:
         """The batch on the device, in as many parts as it is accumulated from."""
-        clip = self.codec.format.from_rgb(batch.to(self.fabric.device, non_blocking=True))
+        count, device = self.stage.accumulate, self.fabric.device
+        clip = self.codec.format.from_rgb(batch.to(device, non_blocking=True))
         clip[grey, 0] = GRAY
-        pairs = zip(clip.chunk(self.stage.accumulate), levels.chunk(self.stage.accumulate), strict=True)
-        new_buffer = partial(ClipBuffer, rnn=self.stage.rnn, grad_clip=self.stage.rnn_grad_clip)
-        return [_Part(clip, quality.to(self.fabric.device), new_buffer(clip)) for clip, quality in pairs]
+        parts = []
+        for index, (clips, quality) in enumerate(zip(clip.chunk(count), levels.to(device).chunk(count), strict=True)):
+            buffer = ClipBuffer(clips, self.stage.rnn, self.stage.rnn_grad_clip)
+            place = self.fabric.global_rank * count + index, self.fabric.world_size * count
+            parts.append(_Part(clips, quality, buffer, StepNoise(self.options.seed, self.position, *place)))
+        return parts
 
     def _gradients(self, section: Section, part: _Part, share: float) -> dict[str, Tensor]:
         """Code frames of a part and add the gradients of their loss, of which ``share`` counts."""
         with autocast(self.arithmetic.precision, self.fabric.device):
             lmda = self.codec.lmdas[part.quality]
-            values: dict[str, Tensor] = self.loss(part.clip, section.frames, part.quality, lmda, buffer=part.buffer)
+            values: dict[str, Tensor] = self.loss(
+                part.clip, section.frames, part.quality, lmda, part.noise.stream, buffer=part.buffer
+            )
         self.fabric.backward(self.updater.scaler.scale(self._total(values) * share))
         part.buffer.cut(section.needed)
         return {name: value.detach() for name, value in values.items()}
