@@ -25,10 +25,13 @@ SIZE, FRAMES = (96, 80), 96
 Bits = Callable[[CodedFrame, int], float]
 
 
+CASCADE = (1.3, 0.8, 1.0, 0.8)
+
+
 def codec(levels: int, octaves: float, seed: int = 0, cut: int = 10**6) -> Bits:
-    """Bits of a frame: ``octaves`` from the first to the last level, some noise, and four times as many from a cut."""
+    """Bits of a frame: ``octaves`` from first to last level, noise, a cascade, four times as many from a cut on."""
     noise = random.Random(seed)
-    factors = [2 ** noise.gauss(0, 0.3) * (4 if index >= cut else 1) for index in range(1000)]
+    factors = [2 ** noise.gauss(0, 0.3) * (4 if index >= cut else 1) * CASCADE[index % 4] for index in range(1000)]
 
     def bits(frame: CodedFrame, level: int) -> float:
         base = {"I": 30_000, "P": 4_000, "B": 2_000}[frame.type]

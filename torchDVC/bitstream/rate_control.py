@@ -8,8 +8,7 @@ by frame, with what was spent known, makes its fraction come out over time.
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
@@ -29,8 +28,8 @@ PROBES = 4
 PROBED_FRAMES = 2
 WINDOW = 96
 """Frames within which what was spent too much or too little is made up for, and the most that are planned ahead."""
-FORGET = 0.5
-"""How much the latest frame of a kind counts in what the next one is expected to take."""
+MEMORY = {"I": 1, "P": 8, "B": 8}
+"""How many of the latest frames of a kind tell what the next ones take: whole periods of a quality cascade."""
 STEPS = 24
 """Halvings in the search for the level."""
 
@@ -83,7 +82,7 @@ class RateControl:
         bits: what a frame is to take on average, the container's bytes included.
         structure: coding structure.
         frames: how many frames the clip has; None: not known.
-        first_pass: by how much each frame, by display index, is known to exceed its curve (a difference of logarithms).
+        first_pass: how many times its curve's bits each frame, by display index, is known to take.
 
     Attributes:
         spent: bits so far.
@@ -96,8 +95,8 @@ class RateControl:
         self._structure, self._frames = structure, frames
         self._order = structure.order(frames or max(WINDOW, structure.intra_period))
         self._first_pass = first_pass or {}
-        self._excesses: dict[int, float] = {}
-        self._trends: dict[Kind, float] = defaultdict(float)
+        self._factors: dict[int, float] = {}
+        self._latest: dict[Kind, deque[float]] = {}
         self._level = 0
         self._position: float | None = None
         self.spent = 0.0
@@ -122,16 +121,14 @@ class RateControl:
         """What that frame took."""
         self.spent += bits
         self.done += 1
-        excess = math.log2(max(bits, 1)) - self._curves(frame.type, self._level)
-        self._excesses[frame.index] = excess
-        kind = frame.type, frame.layer
-        self._trends[kind] += FORGET * (excess - self._first_pass.get(frame.index, 0.0) - self._trends[kind])
+        factor = max(bits, 1.0) / 2 ** self._curves(frame.type, self._level)
+        self._factors[frame.index] = factor
+        latest = self._latest.setdefault((frame.type, frame.layer), deque(maxlen=MEMORY[frame.type]))
+        latest.append(factor / self._first_pass.get(frame.index, 1.0))
 
     def again(self) -> RateControl:
         """The control of the next pass, which knows what each frame took in this one."""
-        return RateControl(
-            self._curves, self._highest + 1, self._bits, self._structure, self._frames, self._excesses
-        )
+        return RateControl(self._curves, self._highest + 1, self._bits, self._structure, self._frames, self._factors)
 
     def _ahead(self) -> Sequence[CodedFrame]:
         """The frames that are planned, in coding order, the next one first."""
@@ -145,9 +142,9 @@ class RateControl:
         ahead = self._ahead()
         budget = self._bits * (self.done + len(ahead)) - self.spent
         weights: dict[str, float] = defaultdict(float)
+        trends = {kind: sum(latest) / len(latest) for kind, latest in self._latest.items()}
         for frame in ahead:
-            excess = self._trends[frame.type, frame.layer] + self._first_pass.get(frame.index, 0.0)
-            weights[frame.type] += 2**excess
+            weights[frame.type] += trends.get((frame.type, frame.layer), 1.0) * self._first_pass.get(frame.index, 1.0)
         low, high = 0.0, float(self._highest)
         for _ in range(STEPS):
             middle = (low + high) / 2
