@@ -23,6 +23,7 @@ from types import ModuleType
 import numpy as np
 
 from torchDVC.entropy.tables import PRECISION, TOTAL, Tables
+from torchDVC.entropy.tape import Tape
 from torchDVC.util.errors import BitstreamError
 
 MAX_LANES = 8
@@ -140,6 +141,10 @@ class Encoder:
         )
         self._parts.append((operations, escaped[:count].copy()))
 
+    def put_operations(self, operations: np.ndarray) -> None:
+        """Append decisions that a `Tape` holds."""
+        self._parts.append((operations, np.empty(0, np.int64)))
+
     def finish(self) -> bytes:
         """The stream of all symbols so far."""
         lanes = lanes_of(self._guessed_size())
@@ -216,6 +221,16 @@ class Decoder:
         self._position = position
         self._begin += flat.size
         return symbols.reshape(rows.shape)
+
+    def open_tape(self) -> Tape:
+        """What is left, for a kernel to read decisions from; `close_tape` goes on after them."""
+        return Tape(True, self._begin, self._states, self._words.astype(np.uint32), self._position)
+
+    def close_tape(self, tape: Tape) -> None:
+        """Take over where a tape was left. Raises BitstreamError if it ran out."""
+        if tape.damaged:
+            raise BitstreamError(f"{self._name}: end early")
+        self._begin, self._position = tape.count, tape.position
 
     def finish(self) -> None:
         """Check that the symbols read were all: raises BitstreamError if words or information are left over."""

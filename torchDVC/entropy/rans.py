@@ -30,7 +30,7 @@ ENDED = -1
 BAD_ESCAPE = -2
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile, and keep the machine code beside this file, else in the user's cache folder, else only in memory."""
     try:
         return numba.njit(function, cache=True, nogil=True)
@@ -38,7 +38,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(function, nogil=True)
 
 
-@_compiled
+@compiled
 def resolve(
     symbols: np.ndarray,
     rows: np.ndarray,
@@ -63,7 +63,7 @@ def resolve(
     return count
 
 
-@_compiled
+@compiled
 def _push_bit(states: np.ndarray, lane: int, words: np.ndarray, position: int, bit: int) -> int:
     """Code a bit as one half of the slots; returns the new position."""
     x = states[lane]
@@ -75,7 +75,7 @@ def _push_bit(states: np.ndarray, lane: int, words: np.ndarray, position: int, b
     return position
 
 
-@_compiled
+@compiled
 def _push_escape(states: np.ndarray, lane: int, words: np.ndarray, position: int, code: int) -> int:
     """Write an Exp-Golomb code, last bit first: ``digits`` zeros, a one, then the digits after the leading one."""
     digits = 0
@@ -89,7 +89,7 @@ def _push_escape(states: np.ndarray, lane: int, words: np.ndarray, position: int
     return position
 
 
-@_compiled
+@compiled
 def encode(
     operations: np.ndarray, begin: int, escaped: np.ndarray, states: np.ndarray, words: np.ndarray, position: int
 ) -> int:
@@ -119,7 +119,7 @@ def encode(
     return position
 
 
-@_compiled
+@compiled
 def _pull_bit(states: np.ndarray, lane: int, words: np.ndarray, position: int) -> tuple[int, int]:
     """Read a bit; returns it with the new position, or ENDED in place of the position."""
     x = states[lane]
@@ -135,7 +135,7 @@ def _pull_bit(states: np.ndarray, lane: int, words: np.ndarray, position: int) -
     return bit, position
 
 
-@_compiled
+@compiled
 def _pull_escape(states: np.ndarray, lane: int, words: np.ndarray, position: int) -> tuple[int, int]:
     """Read an Exp-Golomb code; returns it with the new position, or a negative error in place of the position."""
     digits = 0
@@ -154,7 +154,7 @@ def _pull_escape(states: np.ndarray, lane: int, words: np.ndarray, position: int
     return code, position
 
 
-@_compiled
+@compiled
 def decode(
     rows: np.ndarray,
     begin: int,

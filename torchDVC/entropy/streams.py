@@ -14,12 +14,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from torchDVC.entropy.coder import Decoder, Encoder
 from torchDVC.entropy.priors import Prior
 from torchDVC.entropy.tables import Tables
+from torchDVC.entropy.tape import Tape
 
 
 def round_through(x: Tensor) -> Tensor:
@@ -68,6 +70,23 @@ class Stream:
             (N, C, H, W) the latent as the decoder has it, in float32.
         """
         raise NotImplementedError
+
+    def open_tape(self) -> Tape:
+        """A tape for decisions of a model that adapts as it codes, of one picture of the batch."""
+        return Tape()
+
+    def close_tape(self, tape: Tape, where: np.ndarray, item: int = 0, part: str = "latent") -> None:
+        """End a tape and book its bits.
+
+        Args:
+            tape: from `open_tape`.
+            where: (H, W) bits of each position, which is what the decisions cost.
+            item: of which picture of the batch.
+            part: see `bits`.
+        """
+        bits = torch.zeros(self.batch, 1, *where.shape)
+        bits[item, 0] = torch.from_numpy(where)
+        self._book(bits, part)
 
     def end(self) -> None:
         """Called when a frame is complete."""
@@ -188,6 +207,9 @@ class DryStream(SymbolStream):
     def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
         return torch.zeros_like(rows)
 
+    def open_tape(self) -> Tape:
+        return Tape(reading=True, words=np.zeros(0, np.uint32))
+
 
 class WritingStream(SymbolStream):
     """Codes symbols into the payload of one frame. `docs/bitstream.md` gives the order of latents within it."""
@@ -200,6 +222,10 @@ class WritingStream(SymbolStream):
         assert symbols is not None
         self._encoder.put(symbols.cpu().numpy(), rows.cpu().numpy(), tables)
         return symbols
+
+    def close_tape(self, tape: Tape, where: np.ndarray, item: int = 0, part: str = "latent") -> None:
+        super().close_tape(tape, where, item, part)
+        self._encoder.put_operations(tape.operations)
 
     def payload(self) -> bytes:
         """Everything coded so far."""
@@ -222,6 +248,13 @@ class ReadingStream(SymbolStream):
 
     def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
         return torch.from_numpy(self._decoder.get(rows.cpu().numpy(), tables)).to(rows.device)
+
+    def open_tape(self) -> Tape:
+        return self._decoder.open_tape()
+
+    def close_tape(self, tape: Tape, where: np.ndarray, item: int = 0, part: str = "latent") -> None:
+        super().close_tape(tape, where, item, part)
+        self._decoder.close_tape(tape)
 
     def end(self) -> None:
         """Check that the payload held nothing more; raises `BitstreamError` where it did."""

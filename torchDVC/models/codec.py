@@ -133,7 +133,7 @@ class Codec(nn.Module):
         source: Tensor | None, quality: Tensor,
     ) -> FrameState:
         height, width = (-(-x // STRIDE) * STRIDE for x in size)
-        state = FrameState(info, stream.batch, height, width, quality)
+        state = FrameState(info, stream.batch, height, width, quality, size)
         if source is not None and not stream.reading:
             state["frame"] = self.format.pad(source, height, width)
         if references:

@@ -23,15 +23,20 @@ class FrameState(dict[str, Tensor]):
         info: index, type, references, layer and distance to the last I frame.
         batch: N.
         height, width: H and W, padded.
+        shown: height and width of the picture without padding.
         quality: (N,) quality level of each picture, int64.
         has: for each ``ref_<key>``, which of the R references have it.
         kept: what modules hand on to later frames beside what they write, by key; see `keep`.
     """
 
-    def __init__(self, info: FrameInfo, batch: int, height: int, width: int, quality: Tensor) -> None:
+    def __init__(
+        self, info: FrameInfo, batch: int, height: int, width: int, quality: Tensor,
+        shown: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.info = info
         self.batch, self.height, self.width, self.quality = batch, height, width, quality
+        self.shown = shown or (height, width)
         self.has: dict[str, tuple[bool, ...]] = {}
         self.kept: dict[str, Tensor] = {}
 

@@ -1,0 +1,133 @@
+"""The codec of blocks: pictures the same to the bit on both sides, rates those of the file, and what it is worth."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from torchDVC.anchors.encoders import ENCODERS
+from torchDVC.bitstream.container import ContainerReader, ContainerWriter, write_container
+from torchDVC.bitstream.streams import header_of, read_frames, write_frames
+from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.config import Modes, load_model_config
+from torchDVC.dataset.frame import Frame, VideoInfo
+from torchDVC.dataset.procedural import procedural_clip
+from torchDVC.entropy.streams import EstimatingStream, ReadingStream, WritingStream
+from torchDVC.models.codec import Codec
+from torchDVC.models.model_file import Model, fixed
+from torchDVC.models.sequence import code_sequence
+from torchDVC.results.bd_rate import Curve, bd_rate
+from torchDVC.results.metrics import psnr_of_mse
+from torchDVC.util.errors import BitstreamError
+
+MODES = Modes("box", "b", "mcb", "")
+STRUCTURE = CodingStructure(0)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return fixed(Codec(load_model_config("box.csv")), MODES)
+
+
+def frames_of(count: int, size: tuple[int, int], index: int = 0) -> list[Frame]:
+    return [Frame(yuv=Frame(rgb=rgb).yuv) for rgb in procedural_clip(index, count, size[::-1])]
+
+
+def pictures_of(model: Model, frames: list[Frame]) -> list[Tensor]:
+    return [model.codec.format.to_tensor(frame, torch.device("cpu")) for frame in frames]
+
+
+def write(path: Path, model: Model, frames: list[Frame], quality: int) -> list[Tensor]:
+    """Code frames into a file; what the encoder has of each."""
+    width, height = frames[0].size
+    info = VideoInfo(width, height, len(frames), Fraction(25), source="test")
+    with write_container(path, header_of(model, info, STRUCTURE, quality)) as writer:
+        assert isinstance(writer, ContainerWriter)
+        return [p.state["recon"] for p in write_frames(model, writer, pictures_of(model, frames))]
+
+
+@pytest.mark.parametrize(("size", "quality"), [((64, 96), 40), ((37, 51), 63), ((16, 130), 0)])
+def test_a_file_holds_the_encoders_pictures_to_the_bit(
+    model: Model, size: tuple[int, int], quality: int, tmp_path: Path
+) -> None:
+    coded = write(tmp_path / "a.lcp", model, frames_of(7, size), quality)
+    with ContainerReader(tmp_path / "a.lcp") as reader:
+        decoded = [p.state["recon"] for p in read_frames(model, reader)]
+    assert len(decoded) == 7
+    assert all(torch.equal(a, b) for a, b in zip(coded, decoded, strict=True))
+
+
+def test_the_estimated_rate_is_that_of_the_payload(model: Model) -> None:
+    pictures = pictures_of(model, frames_of(4, (64, 96)))
+    sizes, estimates = [], []
+    for new_stream in (lambda _: WritingStream(), lambda _: EstimatingStream()):
+        for picture in code_sequence(model.codec, MODES, STRUCTURE, (64, 96), new_stream, sources=pictures, quality=30):
+            if isinstance(picture.stream, WritingStream):
+                sizes.append(8 * len(picture.stream.payload()))
+            else:
+                estimates.append(float(sum(picture.stream.rates().values())))
+    assert all(bits <= size <= bits + 32 for size, bits in zip(sizes, estimates, strict=True))
+
+
+def test_quality_levels_order_rate_and_distortion(model: Model, tmp_path: Path) -> None:
+    frames = frames_of(5, (64, 96), index=1)
+    sources = pictures_of(model, frames)
+    sizes, errors = [], []
+    for quality in (0, 15, 30, 45, 63):
+        coded = write(tmp_path / f"{quality}.lcp", model, frames, quality)
+        sizes.append((tmp_path / f"{quality}.lcp").stat().st_size)
+        errors.append(float(sum((a - b).square().mean() for a, b in zip(coded, sources, strict=True))))
+    assert sizes == sorted(sizes) and len(set(sizes)) == len(sizes)
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_damaged_payloads_give_a_typed_error_or_some_picture(model: Model) -> None:
+    picture = pictures_of(model, frames_of(1, (32, 48)))[0]
+    stream = WritingStream()
+    model.codec.code_frame(CodedFrame(0), MODES, (32, 48), stream, source=picture)
+    payload = stream.payload()
+    generator = np.random.default_rng(0)
+    refused = 0
+    for _ in range(40):
+        damaged = bytearray(payload[: int(generator.integers(1, len(payload) + 1))])
+        damaged[int(generator.integers(len(damaged)))] ^= 1 << int(generator.integers(8))
+        try:
+            coded = model.codec.code_frame(CodedFrame(0), MODES, (32, 48), ReadingStream(bytes(damaged)))
+            assert coded.state["recon"].shape == (1, 3, 32, 48)
+        except BitstreamError:
+            refused += 1
+    assert refused > 20
+
+
+def test_it_needs_less_than_x264_before_anything_is_learned(model: Model, tmp_path: Path) -> None:
+    """BD-rate in PSNR of luma, whole files, low delay, of a clip of two photographs that move."""
+    frames = frames_of(8, (144, 176), index=2)
+    ours: list[tuple[int, float]] = []
+    theirs: list[tuple[int, float]] = []
+    for quality in (20, 30, 40, 50):
+        coded = write(tmp_path / "a.lcp", model, frames, quality)
+        luma = [(picture[0, 0] * 255).round().numpy() for picture in coded]
+        ours.append(((tmp_path / "a.lcp").stat().st_size, luma_psnr(frames, luma)))
+    encoder, info = ENCODERS["x264"], VideoInfo(176, 144, 8, Fraction(25), source="test")
+    for crf in (20.0, 25.0, 30.0, 35.0):
+        path = tmp_path / "a.h264"
+        encoder.write(encoder, encoder.options(CodingStructure(0), "medium", crf, "psnr"), frames, info, path)
+        luma = [frame.yuv[0] for frame, _, _ in encoder.read(path, info)]
+        theirs.append((path.stat().st_size, luma_psnr(frames, luma)))
+    rate = bd_rate(curve("x264", theirs), curve("box", ours))
+    assert rate.value < 0, rate
+
+
+def curve(codec: str, points: list[tuple[int, float]]) -> Curve:
+    sizes, qualities = zip(*sorted(points), strict=True)
+    return Curve(codec, "set", "clip", sizes, qualities)
+
+
+def luma_psnr(frames: list[Frame], decoded: list[np.ndarray]) -> float:
+    errors = [np.square(a.yuv[0].astype(float) - b).mean() for a, b in zip(frames, decoded, strict=True)]
+    return float(np.mean([psnr_of_mse(error) for error in errors]))

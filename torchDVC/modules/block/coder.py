@@ -1,0 +1,178 @@
+"""Blocks between tensors and kernels: contexts that a model learns, and one picture's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torchDVC.entropy.tape import Tape
+from torchDVC.modules.block.space import (
+    COUNT,
+    ERROR,
+    FIELDS,
+    IS_INTER,
+    LANES,
+    POSITION,
+    QUALITY,
+    READING,
+    STEP_C,
+    STEP_Y,
+    TASK,
+    WRITING,
+    new_space,
+)  # fmt: skip
+from torchDVC.modules.block.transform import STEP_BITS, step_of
+
+BLOCK = 16
+MOST_DECISIONS = 80 * BLOCK * BLOCK
+"""A macroblock takes no more decisions than this."""
+PLANE_WEIGHTS = (1.0, 4.43, 3.44)
+"""How much a squared error in U and V counts in RGB beside one in Y (BT.709, limited range, chroma for four pixels)."""
+LEARNED = ("slots", "weights", "squash", "stretch", "rates")
+"""Fields of the space that a model file holds; the first two adapt."""
+
+
+class Contexts(nn.Module):
+    """The state that adaptive contexts start from at every I frame: integers, learned by coding pictures in training.
+
+    Args:
+        patience: how many decisions a start counts for, at most, when coding adapts it.
+    """
+
+    slots: Tensor
+    weights: Tensor
+
+    def __init__(self, patience: int = 30) -> None:
+        super().__init__()
+        self.patience = patience
+        space = new_space()
+        for name in LEARNED:
+            self.register_buffer(name, torch.from_numpy(space[name][0].astype(np.int64).astype(np.int32)))
+
+    def begin(self, handed_on: Tensor | None, item: int) -> np.ndarray:
+        """A space with the state that the last frame handed on, (N, R, …) int32, or with the start."""
+        space = new_space()
+        for name in LEARNED:
+            learned = self.get_buffer(name).cpu().numpy()
+            space[name] = learned.view(np.uint32) if name == "slots" else learned
+        if handed_on is not None:
+            state = handed_on[item, 0].cpu().numpy()
+            slots = self.slots.numel()
+            space["slots"] = state[:slots].view(np.uint32).reshape(tuple(self.slots.shape))
+            space["weights"] = state[slots:].reshape(tuple(self.weights.shape))
+        return space
+
+    def end(self, spaces: Iterable[np.ndarray]) -> Tensor:
+        """The states to hand on, (N, …) int32; in training the start becomes the last of them."""
+        states = []
+        for space in spaces:
+            states.append(np.concatenate([space["slots"].view(np.int32).ravel(), space["weights"].ravel()]))
+        if self.training:
+            slots = space["slots"][0]
+            seen = np.minimum(slots & 1023, self.patience).astype(np.uint32)
+            self.slots.copy_(torch.from_numpy((slots & ~np.uint32(1023) | seen).view(np.int32)))
+            self.weights.copy_(torch.from_numpy(space["weights"][0]))
+        return torch.from_numpy(np.stack(states))
+
+
+class Planes:
+    """What the kernels call ``p``: the planes of one picture, as large as its macroblocks.
+
+    Args:
+        height, width: of the picture.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        self.height, self.width = (-(-x // BLOCK) * BLOCK for x in (height, width))
+        h, w = self.height, self.width
+        self.pixels = np.zeros((3, 3, h, w), np.uint8)
+        self.levels = np.zeros((3, h, w), np.int32)
+        self.cells = np.zeros((2, 3, h // 4, w // 4, FIELDS), np.int32)
+
+    def put(self, role: int, picture: Tensor) -> None:
+        """Take a picture (3, H, W) of codes / 255, chroma repeated 2x2, padded beyond the macroblocks."""
+        codes = (picture[:, : self.height, : self.width] * 255).round().to(torch.uint8).cpu().numpy()
+        self.pixels[role, 0] = codes[0]
+        self.chroma(role)[:] = codes[1:, ::2, ::2]
+
+    def chroma(self, role: int) -> np.ndarray:
+        """U and V, (2, H / 2, W / 2)."""
+        return self.pixels[role, 1:, : self.height // 2, : self.width // 2]
+
+    def get(self, role: int, height: int, width: int) -> Tensor:
+        """The picture (3, height, width) of codes / 255, its last row and column repeated as far as needed."""
+        codes = np.stack([self.pixels[role, 0], *self.chroma(role).repeat(2, 1).repeat(2, 2)])
+        more = ((0, 0), (0, height - self.height), (0, width - self.width))
+        return torch.from_numpy(np.pad(codes, more, mode="edge")).float() / 255
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Quantiser parameters by quality level and by the distance of a frame to the last I frame.
+
+    Args:
+        levels: quality levels, from 0 for the lowest.
+        lowest, highest: quantiser parameter (HEVC's scale: 6 more is twice the step) of the lowest and of the highest
+            level; those between are evenly spaced.
+        offsets: added to it by the distance to the last I frame, counted round.
+        intra_offset: added to it on I frames.
+    """
+
+    levels: int
+    lowest: float
+    highest: float
+    offsets: tuple[float, ...]
+    intra_offset: float
+
+    def qp(self, quality: int, since_intra: int) -> float:
+        """The quantiser parameter of a frame."""
+        share = quality / max(1, self.levels - 1)
+        offset = self.offsets[since_intra % len(self.offsets)] if since_intra else self.intra_offset
+        return self.lowest + share * (self.highest - self.lowest) + offset
+
+    def is_anchor(self, since_intra: int) -> bool:
+        """Whether a frame begins a round of offsets, and so is coded better than those after it."""
+        return since_intra % len(self.offsets) == 0
+
+
+def set_quality(space: np.ndarray, qp: float, chroma_offset: float, trade: float, inter: bool) -> None:
+    """Set steps, and what a bit is worth in squared luma steps."""
+    luma, chroma = step_of(qp), step_of(qp + chroma_offset)
+    space["params"][0, [STEP_Y, STEP_C, IS_INTER, QUALITY]] = luma, chroma, inter, max(int(qp), 0) // 6
+    weights, steps = np.array(PLANE_WEIGHTS), np.array([luma, chroma, chroma])
+    space["scales"] = weights * (2**STEP_BITS / luma) ** 2
+    space["trades"] = trade / (weights * (steps / luma) ** 2)
+
+
+def run_rows(
+    tape: Tape, space: np.ndarray, rows: int, columns: int, kernel: Callable[[np.ndarray, int], None]
+) -> np.ndarray:
+    """Run a kernel that takes a tape's data and the number of a row of macroblocks for all rows, on a tape.
+
+    Returns the bits of each macroblock, (rows, columns), those of a row spread evenly.
+    """
+    cursor = space["cursor"][0]
+    cursor[:] = 0
+    cursor[[TASK, COUNT, POSITION]] = READING if tape.reading else WRITING, tape.count, tape.position
+    space["params"][0, LANES] = tape.states.size
+    space["states"][0, : tape.states.size] = tape.states
+    written, bits = [], np.zeros((rows, columns), np.float32)
+    for row in range(rows):
+        data = tape.words if tape.reading else np.empty(columns * MOST_DECISIONS, np.uint32)
+        if not tape.reading:
+            cursor[COUNT] = 0
+        kernel(data, row)
+        if not tape.reading:
+            written.append(data[: cursor[COUNT]].copy())
+            tape.operations = written[-1]
+            bits[row] = tape.bits().sum() / columns
+    if tape.reading:
+        tape.count, tape.position, tape.damaged = int(cursor[COUNT]), int(cursor[POSITION]), bool(cursor[ERROR])
+        tape.states[:] = space["states"][0, : tape.states.size]
+    else:
+        tape.operations = np.concatenate(written)
+    return bits

@@ -1,0 +1,78 @@
+"""A codec of blocks in exact integers, for I frames and for what prediction leaves of others."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torchDVC.config.registry import codec_module
+from torchDVC.entropy.streams import Stream
+from torchDVC.modules.block.coder import BLOCK, Contexts, Planes, Schedule, run_rows, set_quality
+from torchDVC.modules.block.space import MOTION, PLANNED, PREDICTED, RECON, SOURCE
+from torchDVC.modules.frame_state import FrameState
+
+
+@codec_module(
+    optional="mc block_motion ref_contexts", encoder_reads="frame", writes="recon:picture contexts:feature", codes=True,
+)  # fmt: skip
+class BlockCoder(nn.Module):
+    """Blocks of 4x4 to 16x16, predicted within the picture or by ``mc`` where that is there, transformed and coded.
+
+    Everything that a decoder computes is an integer, so pictures are the same to the bit on every machine. Levels are
+    chosen by rate and distortion with the rates of the contexts themselves. Pictures are YUV 4:2:0.
+
+    Args:
+        levels, lowest, highest, offsets, intra_offset: see `Schedule`.
+        chroma_offset: added to the quantiser parameter of U and V.
+        trade, intra_trade: squared steps that a bit is worth, on P and on I frames.
+        patience: see `Contexts`.
+    """
+
+    def __init__(
+        self, levels: int = 64, lowest: float = 47.0, highest: float = 15.5, offsets: tuple[float, ...] = (0, 2, 1, 2),
+        intra_offset: float = -1.0, chroma_offset: float = -4.0, trade: float = 0.16, intra_trade: float = 0.14,
+        patience: int = 30,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.quality_levels = levels
+        self.schedule = Schedule(levels, lowest, highest, offsets, intra_offset)
+        self.chroma_offset, self.trade, self.intra_trade = chroma_offset, trade, intra_trade
+        self.contexts = Contexts(patience)
+
+    @torch.no_grad()
+    def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
+        coded = [self._code(state, stream, item) for item in range(state.batch)]
+        recon = torch.stack([planes.get(RECON, state.height, state.width) for planes, _ in coded])
+        contexts = self.contexts.end([space for _, space in coded])
+        device = state.quality.device
+        return {"recon": recon.to(device), "contexts": contexts.to(device)}
+
+    def _code(self, state: FrameState, stream: Stream, item: int) -> tuple[Planes, np.ndarray]:
+        from torchDVC.modules.block.picture import code_row
+
+        planes = Planes(*state.shown)
+        space = self.contexts.begin(state.get("ref_contexts"), item)
+        inter = "mc" in state
+        qp = self.schedule.qp(int(state.quality[item]), state.info.since_intra)
+        set_quality(space, qp, self.chroma_offset, self.trade if inter else self.intra_trade, inter)
+        if inter:
+            planes.put(PREDICTED, state["mc"][item])
+        if "block_motion" in state:
+            planes.cells[PLANNED, 0, ::4, ::4, MOTION] = _motion_class(state["block_motion"][item], planes)
+        if not stream.reading:
+            planes.put(SOURCE, state["frame"][item])
+        tape = stream.open_tape()
+        rows, columns = planes.height // BLOCK, planes.width // BLOCK
+        bits = run_rows(
+            tape, space, rows, columns,
+            lambda data, row: code_row(space[0], (planes.pixels, planes.levels, planes.cells, data), row),
+        )  # fmt: skip
+        stream.close_tape(tape, bits, item)
+        return planes, space
+
+
+def _motion_class(motion: Tensor, planes: Planes) -> np.ndarray:
+    """How uneven the motion of each macroblock is: 0 one vector of its own, 1 that of a neighbour, 2 several."""
+    rows, columns = planes.height // BLOCK, planes.width // BLOCK
+    return motion[-1, : 2 * rows : 2, : 2 * columns : 2].cpu().numpy()
