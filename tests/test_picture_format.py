@@ -17,8 +17,9 @@ from torchDVC.coding_structure import CodingStructure
 from torchDVC.config import load_model_config
 from torchDVC.config.picture_formats import PICTURE_FORMATS
 from torchDVC.dataset.colour import rgb_to_yuv420
-from torchDVC.dataset.frame import Frame, VideoInfo, stored_type
+from torchDVC.dataset.frame import Frame, VideoInfo
 from torchDVC.dataset.picture_format import picture_format
+from torchDVC.dataset.planes import stored_type
 from torchDVC.dataset.video import open_video, open_writer
 from torchDVC.models.loss import squared_error
 from torchDVC.models.model_file import load_model, save_model

@@ -380,10 +380,6 @@ def two_sizes(folder: Path) -> None:
     Image.new("RGB", (6, 4)).save(folder / "2.png")
 
 
-def deep_picture(path: Path) -> None:
-    Image.fromarray(np.zeros((4, 4), np.uint16)).save(path)
-
-
 BAD: dict[str, tuple[str, Callable[[Path, Path], object], str]] = {
     "missing file": ("a.mp4", lambda path, clips: None, "no such file"),
     "missing folder": ("b/a.mp4", lambda path, clips: None, "there is no folder"),
@@ -396,18 +392,20 @@ BAD: dict[str, tuple[str, Callable[[Path, Path], object], str]] = {
     "empty picture": ("a.png", lambda path, clips: path.touch(), "damaged or not a picture"),
     "picture cut short": ("a.png", lambda path, clips: cut_short(clips / "three/00001.png", path, 0.5), "damaged"),
     "corrupt picture": ("a.png", lambda path, clips: corrupt(clips / "three/00001.png", path), "damaged"),
-    "16-bit picture": ("a.png", lambda path, clips: deep_picture(path), "only 8 bits"),
     "pictures of two sizes": ("a", lambda path, clips: two_sizes(path), "6x4 in a folder of 4x4"),
     "yuv of unknown size": ("a.yuv", lambda path, clips: path.write_bytes(bytes(24)), "give the size"),
     "yuv of no whole frames": ("a_4x4.yuv", lambda path, clips: path.write_bytes(bytes(25)), "1 frames and 1 bytes"),
     "empty yuv": ("a_4x4.yuv", lambda path, clips: path.touch(), "not whole 4x4"),
-    "10-bit yuv": ("a_4x4_10bit.yuv", lambda path, clips: path.write_bytes(bytes(48)), "not 8-bit 4:2:0"),
+    "10-bit yuv of half a frame": (
+        "a_4x4_10bit.yuv", lambda path, clips: path.write_bytes(bytes(24)), "not whole 4x4 10-bit 4:2:0 frames of 48"
+    ),
+    "yuv of BT.2020": ("a_4x4_25_10_2020_420.yuv", lambda path, clips: path.write_bytes(bytes(48)), "matrix bt2020"),
     "empty y4m": ("a.y4m", lambda path, clips: path.touch(), "not a y4m file"),
     "no y4m": ("a.y4m", lambda path, clips: path.write_bytes(b"RIFF" * 5000), "not a y4m file"),
     "y4m without size": ("a.y4m", lambda path, clips: path.write_bytes(b"YUV4MPEG2 W4 F25:1\n"), "lacks"),
     "y4m of width x": ("a.y4m", lambda path, clips: path.write_bytes(b"YUV4MPEG2 Wx H4 F25:1\n"), "whole number"),
     "huge y4m": ("a.y4m", lambda path, clips: path.write_bytes(b"YUV4MPEG2 W99999999 H4 F25:1\n"), "99999999x4"),
-    "y4m of 4:4:4": ("a.y4m", lambda path, clips: path.write_bytes(Y4M[:-9] + b"C444\n"), "layout '444'"),
+    "y4m of 4:1:1": ("a.y4m", lambda path, clips: path.write_bytes(Y4M[:-9] + b"C411\n"), "layout '411'"),
     "y4m without frames": ("a.y4m", lambda path, clips: path.write_bytes(Y4M), "holds no frames"),
     "y4m cut short": ("a.y4m", lambda path, clips: path.write_bytes(Y4M + b"FRAME\n" + bytes(23)), "frame 0 is"),
     "y4m with rubbish": (

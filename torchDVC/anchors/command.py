@@ -9,6 +9,7 @@ from pathlib import Path
 from torchDVC.anchors.encoders import ENCODERS
 from torchDVC.anchors.points import anchors, measure_anchors, name_problems, quality_problems
 from torchDVC.coding_structure import CodingStructure
+from torchDVC.config.clip_flags import ClipFlags
 from torchDVC.config.command_line import RunOptions
 from torchDVC.config.flags import flag, parse_flags, same_flag, switch_flag
 from torchDVC.config.values import any_path, choice, number, whole, words
@@ -18,7 +19,7 @@ _KNOWN = ", ".join(f"{name}:{{{','.join(encoder.presets)}}}" for name, encoder i
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnchorOptions:
+class AnchorOptions(ClipFlags):
     """The command line of ``python -m torchDVC.anchors``."""
 
     datasets: tuple[str, ...] = flag(words, "names of test sets, folders or files", many=True, metavar="NAME")
@@ -58,11 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> None:
     usage = "python -m torchDVC.anchors --datasets NAME [flags]"
     options = parse_flags(AnchorOptions, argv, usage=usage, description=__doc__ or "")
+    from torchDVC.dataset.frame import ReadOptions
     from torchDVC.dataset.testing import test_sequences
     from torchDVC.util.progress import Progress
 
     codecs = anchors(options.codecs, options.tune)
-    sequences = test_sequences(options.datasets, options.seqs or None)
+    given, singly = ReadOptions(**options.said), options.intra_period == 1
+    sequences = test_sequences(options.datasets, options.seqs or None, given, singly=singly)
     total = len(sequences) * sum(len(options.qualities or ENCODERS[codec.encoder].qualities) for codec in codecs)
     with Progress(total, "anchors", unit="point") as progress:
         rows = measure_anchors(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -59,14 +60,14 @@ def export(options: ExportOptions) -> None:
 def encode(options: EncodeOptions) -> None:
     """Encode a clip."""
     reader = open_video(
-        options.input, size=options.size, frames=options.frames, matrix=options.matrix, value_range=options.range,
-        fps=options.fps,
-    )  # fmt: skip
+        options.input, frames=options.frames, matrix=options.matrix, value_range=options.range, **options.said
+    )
     device = choose_device(options.device)
     model = _encoding_model(options)
     quality = (model.codec.levels - 1) // 2 if options.quality is None else options.quality
     structure = CodingStructure(options.intra_period, options.gop_size)
     header = header_of(model, reader.info, structure, quality)
+    print(f"{options.input}: {reader.info.read_in(model.codec.format.bits)}", file=sys.stderr)
     model_store.keep(model)
     move(model, device)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
+from torchDVC.config.clip_flags import CLIPS, ClipFlags
 from torchDVC.config.command_line import RunOptions
 from torchDVC.config.flags import argument, flag, parse_flags, same_flag, switch_flag
 from torchDVC.config.values import Unexpected, any_path, choice, number, whole, words
@@ -17,15 +17,7 @@ _FILES = "files"
 _MODEL = "model"
 _RATE = "rate and quality"
 _VIDEO = "video"
-_GROUPS = (_FILES, _MODEL, _RATE, _VIDEO, "coding structure", "machine")
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    try:
-        return whole(1, 16384)(width), whole(1, 16384)(height)
-    except Unexpected:
-        raise Unexpected("width and height in pixels, such as 1920x1080") from None
+_GROUPS = (_FILES, _MODEL, _RATE, _VIDEO, CLIPS, "coding structure", "machine")
 
 
 def _bitrate(text: str) -> float:
@@ -37,16 +29,6 @@ def _bitrate(text: str) -> float:
     if not 0 < value < math.inf:
         raise Unexpected("bits a second, such as 300k, 1.5M or 250000")
     return value
-
-
-def _fps(text: str) -> Fraction:
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        value = Fraction(0)
-    if not 0 < value <= 1000:
-        raise Unexpected("frames a second, such as 25 or 30000/1001")
-    return value.limit_denominator(10**6)
 
 
 def _output_problems(shown: str, output: Path, *read: Path | str | None, suffix: str = "") -> Iterator[str]:
@@ -102,7 +84,7 @@ class ExportOptions(SourceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodeOptions(SourceOptions):
+class EncodeOptions(SourceOptions, ClipFlags):
     """``codec.py encode``."""
 
     input: Path = argument(any_path, "video file, .y4m, .yuv, picture or folder of them", group=_FILES, metavar="INPUT")
@@ -131,10 +113,6 @@ class EncodeOptions(SourceOptions):
         whole(1, 2), "with --bitrate or --bpp: 2 codes twice, to meet it better", group=_RATE, metavar="N", default=1
     )
     frames: int | None = flag(whole(1), "code at most so many frames", group=_VIDEO, metavar="N", default=None)
-    size: tuple[int, int] | None = flag(
-        _size, "of a .yuv whose name does not tell it", group=_VIDEO, metavar="WxH", default=None
-    )
-    fps: Fraction | None = flag(_fps, "frames a second, before the file's own", group=_VIDEO, metavar="F", default=None)
     matrix: str | None = flag(
         choice("bt709", "bt601"),
         "colour matrix, before the file's own",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchDVC.config import migration
+from torchDVC.config.clip_flags import CLIPS, ClipFlags
 from torchDVC.config.flags import flag, parse_flags, switch_flag
 from torchDVC.config.modes import mode_string
 from torchDVC.config.values import Unexpected, any_path, choice, existing_path, number, whole, words
@@ -20,7 +21,7 @@ _TESTING = "test clips"
 _RESTORE = "starting from a checkpoint"
 _RESULTS = "results and logging"
 _MACHINE = "machine"
-_GROUPS = (_RUN, _RATE, _STRUCTURE, _TRAINING, _TESTING, _RESTORE, _RESULTS, _MACHINE)
+_GROUPS = (_RUN, _RATE, _STRUCTURE, _TRAINING, _TESTING, CLIPS, _RESTORE, _RESULTS, _MACHINE)
 
 
 def _power_of_two(text: str) -> int:
@@ -47,7 +48,7 @@ def _folder_name(text: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(ClipFlags):
     """Flags that training and testing share.
 
     ``i_lmda`` is ``lmda`` where it is not given. `lmda_scale` is what ``--ssim`` multiplies every Lagrangian by.

@@ -17,7 +17,7 @@ from av.video.reformatter import ColorRange
 
 from torchDVC.dataset.completeness import missing_bytes
 from torchDVC.dataset.frame import MAX_FPS, Frame, ReadOptions, VideoReader
-from torchDVC.dataset.pixel_formats import depth, is_rgb, rgb_of, yuv_of
+from torchDVC.dataset.pixel_formats import is_rgb, layout_of_picture, rgb_of, yuv_of
 from torchDVC.util.errors import DataError
 
 # Values of the H.273 matrix_coefficients tag; anything else but "unspecified" (and RGB) is refused.
@@ -51,7 +51,7 @@ class MediaReader(VideoReader):
             tags: Any = {
                 "matrix": options.matrix or _tagged_matrix(path, stream.codec_context.colorspace),
                 "value_range": "full" if _is_full(first, stream.codec_context.color_range) else "limited",
-                "bits": depth(first),
+                "stored": layout_of_picture(first),
             }
             count = _count(first, pictures, options.frames) if options.count else None
             size = first.width, first.height

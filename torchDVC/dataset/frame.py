@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import ClassVar
 
 from torchDVC.dataset.colour import Plane, check_colour, chroma_size, rgb_to_yuv420, yuv420_to_rgb
-from torchDVC.dataset.planes import CodePlanes, in_depth, stored_type
+from torchDVC.dataset.layouts import Layout, layout_of
+from torchDVC.dataset.planes import CodePlanes, in_depth
 from torchDVC.util.errors import DataError
 from torchDVC.util.files import atomic_path
 
@@ -29,7 +30,8 @@ class VideoInfo:
 
     ``matrix`` ("bt709" or "bt601") and ``range`` ("limited" or "full") say how its YUV relates to RGB; ``source`` is
     the path or the description of where it comes from, for messages and results. ``bits`` is the depth of its samples,
-    8 to 16; ``aspect`` the width of a pixel over its height, None where that is not said.
+    8 to 16, and ``stored`` what they are, in words; ``aspect`` the width of a pixel over its height, None where that is
+    not said.
     """
 
     width: int
@@ -40,7 +42,18 @@ class VideoInfo:
     range: str = "limited"
     source: str = ""
     bits: int = 8
+    stored: str = ""
     aspect: Fraction | None = None
+
+    def __str__(self) -> str:
+        """As in ``1920x1080, 600 frames at 120 frames/s, 8-bit 4:2:0, bt709 limited``."""
+        length = "of unknown length" if self.frames is None else f"{self.frames} frames"
+        parts = [f"{self.width}x{self.height}", f"{length} at {float(self.fps):.5g} frames/s", self.stored]
+        return ", ".join([*filter(None, parts), f"{self.matrix} {self.range}"])
+
+    def read_in(self, bits: int) -> str:
+        """What a codec of so many bits is given of the clip."""
+        return f"{self}; rounded to {bits} bits" if self.bits > bits else str(self)
 
     def __post_init__(self) -> None:
         check_colour(self.matrix, self.range)
@@ -102,6 +115,7 @@ class Frame:
 class ReadOptions:
     """What a user says of a clip, before what its tags, name or header say: see `torchDVC.dataset.video.open_video`.
 
+    ``pix_fmt`` is how a ``.yuv`` stores samples, as FFmpeg calls it. ``usual_fps`` is the rate of clips that tell none.
     ``count`` False leaves the number of frames unknown where it takes decoding the clip to find out.
     """
 
@@ -110,11 +124,15 @@ class ReadOptions:
     matrix: str | None = None
     value_range: str | None = None
     fps: Fraction | None = None
+    pix_fmt: str | None = None
+    usual_fps: Fraction = DEFAULT_FPS
     count: bool = True
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
             raise DataError(f"{self.frames} frames asked for; a clip has at least 1")
+        if self.pix_fmt is not None:
+            layout_of(self.pix_fmt)
 
     def info(
         self,
@@ -125,21 +143,25 @@ class ReadOptions:
         fps: Fraction | None = None,
         matrix: str = "bt709",
         value_range: str = "limited",
-        bits: int = 8,
         aspect: Fraction | None = None,
+        stored: Layout | None = None,
     ) -> VideoInfo:
         """What is known of the clip at ``path`` with ``frames`` frames; the rest is what the clip itself says."""
         return VideoInfo(
             width=size[0],
             height=size[1],
             frames=frames if frames is None or self.frames is None else min(frames, self.frames),
-            fps=self.fps or fps or DEFAULT_FPS,
+            fps=self.fps or fps or self.usual_fps,
             matrix=self.matrix or matrix,
             range=self.value_range or value_range,
             source=str(path),
-            bits=bits,
+            bits=stored.bits if stored else 8,
+            stored=str(stored or "8-bit RGB"),
             aspect=aspect or None,
         )
+
+
+NOTHING_SAID = ReadOptions()
 
 
 class VideoReader(ABC):
@@ -262,12 +284,6 @@ class VideoWriter(ABC):
             return
         self._release()
         self._atomic.__exit__(kind, error, traceback)
-
-
-def frame_bytes(width: int, height: int, bits: int = 8) -> int:
-    """Size of one 4:2:0 frame in bytes."""
-    chroma_width, chroma_height = chroma_size(width, height)
-    return (width * height + 2 * chroma_width * chroma_height) * stored_type(bits).itemsize
 
 
 def split_planes(data: Plane, width: int, height: int) -> Planes:

@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from torchDVC.config.picture_formats import PICTURE_FORMATS, RGB
 from torchDVC.dataset.colour import LUMA_WEIGHTS, RANGES
-from torchDVC.dataset.frame import Frame, stored_type
+from torchDVC.dataset.frame import Frame
+from torchDVC.dataset.planes import stored_type
 
 PLANE_WEIGHTS = (6 / 8, 1 / 8, 1 / 8)
 """What Y, U and V weigh in a distortion and in PSNR-YUV, where nothing else is said."""

@@ -17,6 +17,7 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange
 
 from torchDVC.dataset.colour import Plane
+from torchDVC.dataset.layouts import Layout
 from torchDVC.dataset.planes import CodePlanes, Codes, stored_type, to_420, to_rgb8
 
 _CHROMA = {(64, 64): "444", (32, 64): "422", (32, 32): "420", (64, 32): "440"}  # chroma size at 64x64 luma
@@ -29,9 +30,13 @@ def is_rgb(picture: VideoFrame) -> bool:
     return layout.is_rgb or layout.has_palette or layout.is_bit_stream
 
 
-def depth(picture: VideoFrame) -> int:
-    """Bits of the samples that `rgb_of` or `yuv_of` gives of a picture."""
-    return 8 if is_rgb(picture) else VideoFormat(_planar(picture.format.name)).components[0].bits
+def layout_of_picture(picture: VideoFrame) -> Layout | None:
+    """Depth and chroma of the samples of a picture; None for RGB."""
+    if is_rgb(picture):
+        return None
+    layout = VideoFormat(_planar(picture.format.name), 64, 64)
+    chroma = "400" if _is_grey(layout) else _CHROMA[layout.chroma_width(64), layout.chroma_height(64)]
+    return Layout(chroma, layout.components[0].bits)
 
 
 def rgb_of(picture: VideoFrame) -> Plane:
@@ -46,6 +51,14 @@ def rgb_of(picture: VideoFrame) -> Plane:
         return to_rgb8(np.stack([red, green, blue]), bits)
     packed = picture.to_ndarray(format="rgb48le").transpose(2, 0, 1)
     return to_rgb8(packed.astype(np.uint16, copy=False), 16)
+
+
+def deep_rgb_of(picture: VideoFrame) -> Plane:
+    """RGB (3, H, W) uint8 of a still picture of 16 bits a channel: RGB, or grey in full range."""
+    if is_rgb(picture):
+        return rgb_of(picture)
+    (grey, *_), bits = yuv_of(picture, "full")
+    return np.repeat(to_rgb8(grey, bits)[None], 3, axis=0)
 
 
 def yuv_of(picture: VideoFrame, value_range: str) -> tuple[CodePlanes, int]:

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from torchDVC.dataset.cache import ClipSource
 from torchDVC.dataset.colour import Plane
-from torchDVC.dataset.frame import ReadOptions
-from torchDVC.dataset.pictures import picture_files
+from torchDVC.dataset.frame import NOTHING_SAID, ReadOptions
+from torchDVC.dataset.pictures import picture_files, stills
 from torchDVC.dataset.procedural import VERSION, Scene
 from torchDVC.dataset.video import clips_in, open_with
 from torchDVC.util.errors import DataError, nearest
@@ -32,10 +32,15 @@ SEPTUPLET = 7
 
 @dataclass(frozen=True)
 class FileClip:
-    """A clip in a file or a folder of pictures, which must be ``frames`` long where that is given."""
+    """A clip in a file or a folder of pictures, which must be ``frames`` long where that is given.
+
+    ``size`` and ``pix_fmt`` say of a ``.yuv`` what its name does not.
+    """
 
     path: Path
     frames: int | None = None
+    size: tuple[int, int] | None = None
+    pix_fmt: str | None = None
 
     @property
     def key(self) -> str:
@@ -44,9 +49,10 @@ class FileClip:
 
     @property
     def stamp(self) -> str:
-        """A digest of the names, sizes and times of its files."""
+        """A digest of the names, sizes and times of its files, and of what is said of them."""
         states = [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in self._files()]
-        return hashlib.sha256(repr(states).encode()).hexdigest()
+        said = (self.size, self.pix_fmt)
+        return hashlib.sha256(repr((states, said) if any(said) else states).encode()).hexdigest()
 
     @property
     def content(self) -> str:
@@ -58,7 +64,7 @@ class FileClip:
 
     def decode(self) -> Iterator[Plane]:
         """Its frames."""
-        reader = open_with(self.path, ReadOptions(count=False))
+        reader = open_with(self.path, ReadOptions(size=self.size, pix_fmt=self.pix_fmt, count=False))
         if self.frames not in (None, reader.info.frames):
             raise DataError(f"{self.path}: has {reader.info.frames} frames instead of {self.frames}; unpack it again")
         return (frame.rgb for frame in reader)
@@ -92,10 +98,12 @@ class ProceduralClip:
         return map(Scene(self.index, self.size).render, range(self.frames))
 
 
-def clip_sources(data: str, *, frames: int, patch_size: int) -> list[ClipSource]:
+def clip_sources(data: str, *, frames: int, patch_size: int, given: ReadOptions = NOTHING_SAID) -> list[ClipSource]:
     """The clips of one data set that is not made of shards: see `torchDVC.dataset.training.training_set` for the names.
 
     ``frames`` and ``patch_size`` are what will be cut from them; procedural clips are made large enough for that.
+    Single frames are also cut from folders of pictures of several sizes, each picture a clip. ``given`` says of
+    ``.yuv`` files what their names do not.
     """
     data = resolved(data)
     if data == "procedural":
@@ -109,7 +117,10 @@ def clip_sources(data: str, *, frames: int, patch_size: int) -> list[ClipSource]
         )
     if _is_vimeo(folder):
         return _vimeo_clips(folder)
-    return [FileClip(path.resolve()) for path in clips_in(folder)]
+    paths = clips_in(folder)
+    if frames == 1:
+        paths = [path for clip in paths for path in stills(clip)]
+    return [FileClip(path.resolve(), size=given.size, pix_fmt=given.pix_fmt) for path in paths]
 
 
 def resolved(data: str) -> str:

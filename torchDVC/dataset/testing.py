@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-from torchDVC.dataset.frame import ReadOptions
+from torchDVC.dataset.frame import DEFAULT_FPS, NOTHING_SAID, ReadOptions
+from torchDVC.dataset.pictures import stills
 from torchDVC.dataset.procedural import TEST_INDEX, ProceduralReader
 from torchDVC.dataset.sources import FileClip, data_root, find_data
 from torchDVC.dataset.video import VideoReader, clips_in, open_with
@@ -23,6 +25,20 @@ SEQUENCES: dict[str, tuple[str, ...]] = {
     "HEVC-E": ("FourPeople", "Johnny", "KristenAndSara"),
     "MCL-JCV": tuple(f"videoSRC{number:02d}" for number in range(1, 31)),
 }
+_RATES: dict[str, tuple[int, ...]] = {
+    "UVG": (120,) * 7,
+    "HEVC-B": (50, 60, 50, 24, 24),
+    "HEVC-C": (50, 60, 50, 30),
+    "HEVC-D": (50, 50, 60, 30),
+    "HEVC-E": (60, 60, 60),
+    "MCL-JCV": (*(30,) * 4, *(25,) * 5, *(30,) * 7, 24, 25, 30, 25, *(24,) * 5, 30, 30, 30, 24, 30),
+}
+STANDARD_FPS = {
+    (name, sequence): Fraction(rate)
+    for name, rates in _RATES.items()
+    for sequence, rate in zip(SEQUENCES[name], rates, strict=True)
+}
+"""Frames a second of each sequence, for clips that do not tell, such as folders of pictures."""
 ALSO_CALLED = {"ReadySteadyGo": ("ReadySteadyGo", "ReadySetGo")}
 WHOLE_FOLDERS = ("CLIC2022",)
 """Data sets whose sequences are whatever stands in their folder."""
@@ -36,10 +52,7 @@ NAMES = (*SEQUENCES, *WHOLE_FOLDERS, "procedural")
 
 @dataclass(frozen=True)
 class TestSequence:
-    """A clip of a test set; ``open`` takes the keywords of `torchDVC.dataset.video.open_video`.
-
-    ``path`` is None for a procedural clip.
-    """
+    """A clip of a test set; ``path`` is None for a procedural clip, ``given`` what was said of all clips."""
 
     __test__ = False
 
@@ -47,6 +60,7 @@ class TestSequence:
     name: str
     opener: Callable[[ReadOptions], VideoReader]
     path: Path | None = None
+    given: ReadOptions = NOTHING_SAID
 
     @property
     def stamp(self) -> str:
@@ -58,21 +72,19 @@ class TestSequence:
         """Where it is, "" for a procedural clip."""
         return "" if self.path is None else str(self.path.resolve())
 
-    def open(
-        self,
-        *,
-        size: tuple[int, int] | None = None,
-        frames: int | None = None,
-        matrix: str | None = None,
-        value_range: str | None = None,
-        fps: Fraction | None = None,
-    ) -> VideoReader:
-        """A reader of the clip."""
-        return self.opener(ReadOptions(size, frames, matrix, value_range, fps))
+    def open(self, **said: Any) -> VideoReader:
+        """A reader of the clip; ``said`` are fields of `ReadOptions`, which go before what was said of all clips."""
+        return self.opener(replace(self.given, **{name: value for name, value in said.items() if value is not None}))
 
 
-def test_sequences(names: Sequence[str], seqs: Sequence[str] | None = None) -> list[TestSequence]:
+def test_sequences(
+    names: Sequence[str], seqs: Sequence[str] | None = None, given: ReadOptions = NOTHING_SAID,
+    *, singly: bool = False,
+) -> list[TestSequence]:
     """The sequences of the test sets ``names``, in order; with ``seqs`` only those of these names.
+
+    ``given`` says of all clips what their names and headers do not. ``singly`` makes every picture of a folder that
+    has several sizes a sequence.
 
     A name is one of `NAMES` (its folder is looked for below $DATASET), or a folder or file of the user's own, also
     below $DATASET. Raises `DataError` for an unknown name, for two clips of one name, and where a known set lacks a
@@ -80,13 +92,17 @@ def test_sequences(names: Sequence[str], seqs: Sequence[str] | None = None) -> l
     """
     if not names:
         raise DataError(f"no test set named; known: {', '.join(NAMES)}, or any folder or file")
-    found = [sequence for name in names for sequence in _data_set(name, seqs)]
+    found = [sequence for name in names for sequence in _data_set(name, seqs, singly)]
     _check_names(found)
     for asked in seqs or ():
         if not _asked(asked, [sequence.name for sequence in found]):
-            known = [sequence for name in names for sequence in _names(name)]
+            known = [sequence for name in names for sequence in _names(name, singly)]
             raise DataError(f"no sequence '{asked}' in {', '.join(names)}{nearest(asked, known)}")
-    return found
+    return [replace(sequence, given=replace(given, usual_fps=_usual_fps(sequence))) for sequence in found]
+
+
+def _usual_fps(sequence: TestSequence) -> Fraction:
+    return STANDARD_FPS.get((sequence.dataset, sequence.name), DEFAULT_FPS)
 
 
 def _check_names(sequences: Sequence[TestSequence]) -> None:
@@ -104,7 +120,7 @@ def _check_names(sequences: Sequence[TestSequence]) -> None:
 test_sequences.__test__ = False  # type: ignore[attr-defined]
 
 
-def _data_set(name: str, seqs: Sequence[str] | None) -> list[TestSequence]:
+def _data_set(name: str, seqs: Sequence[str] | None, singly: bool = False) -> list[TestSequence]:
     if name == "procedural":
         sequences = [_procedural(index, sequence) for index, sequence in enumerate(PROCEDURAL_SEQUENCES)]
     elif name in SEQUENCES:
@@ -114,14 +130,15 @@ def _data_set(name: str, seqs: Sequence[str] | None) -> list[TestSequence]:
         sequences = [_clip(name, _relative(clip, folder), clip) for clip in clips_in(folder)]
     else:
         path = find_data(name, NAMES)
-        folder = path.parent if path.is_file() or clips_in(path) == [path] else path
-        sequences = [_clip(folder.resolve().name, _relative(clip, folder), clip) for clip in clips_in(path)]
+        clips = [picture for clip in clips_in(path) for picture in (stills(clip) if singly else [clip])]
+        folder = path.parent if clips == [path] else path
+        sequences = [_clip(folder.resolve().name, _relative(clip, folder), clip) for clip in clips]
     return [sequence for sequence in sequences if seqs is None or _asked(sequence.name, seqs)]
 
 
-def _names(name: str) -> list[str]:
+def _names(name: str, singly: bool) -> list[str]:
     """The names of a data set's sequences, whether or not they are there."""
-    return list(SEQUENCES[name]) if name in SEQUENCES else [sequence.name for sequence in _data_set(name, None)]
+    return list(SEQUENCES[name]) if name in SEQUENCES else [sequence.name for sequence in _data_set(name, None, singly)]
 
 
 def _known(name: str, wanted: Sequence[str]) -> list[TestSequence]:

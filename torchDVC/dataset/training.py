@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from torchDVC.dataset.cache import ClipSource, FrameCache
 from torchDVC.dataset.colour import Plane
+from torchDVC.dataset.frame import NOTHING_SAID, ReadOptions
 from torchDVC.dataset.shards import ShardClip, is_shards, shard_clips
 from torchDVC.dataset.sources import SEPTUPLET, clip_sources, cut_list, resolved
 from torchDVC.util.errors import DataError, LCPError
@@ -152,28 +153,35 @@ def training_set(
     frame_distance: int = 1,
     forth_and_back: bool = False,
     brightness: float = 0.0,
+    given: ReadOptions = NOTHING_SAID,
 ) -> TrainingClips:
     """The training clips of ``data``, decoded into the cache first, with a progress bar.
 
     ``data`` is `default` (Vimeo-90k where $DATASET holds it, else procedural clips), `procedural`, `vimeo90k`, a
     folder of clips or a clip (a path, also below $DATASET), ``*.tar`` shards, or several of these joined by ``+``.
-    ``cut`` takes a part of the list of clips ("500" or "500:1000"); the other arguments are those of `Cutting`.
+    ``cut`` takes a part of the list of clips ("500" or "500:1000"); ``given`` says of ``.yuv`` files what their names
+    do not; the other arguments are those of `Cutting`.
     Clips that are too short or too small are left out with a warning; `DataError` where none is left.
     The cache is in $TORCHDVC_CACHE, by default ``~/.cache/torchDVC``.
     """
     cutting = Cutting(frames, patch_size, static_rate, reverse_rate, frame_distance, forth_and_back, brightness)
-    chosen = cut_list(listed_clips(data, frames, patch_size), cut)
+    chosen = cut_list(listed_clips(data, frames, patch_size, given), cut)
     cache = FrameCache(Path(os.environ.get("TORCHDVC_CACHE") or "~/.cache/torchDVC").expanduser())
     clips: list[Clip] = [clip for clip in chosen if isinstance(clip, ShardClip)]
     clips += cache.clips([clip for clip in chosen if not isinstance(clip, ShardClip)])
     return TrainingClips(_fitting(data, clips, cutting), cutting, seed)
 
 
-def listed_clips(data: str, frames: int, patch_size: int) -> list[ClipSource | ShardClip]:
+def listed_clips(
+    data: str, frames: int, patch_size: int, given: ReadOptions = NOTHING_SAID
+) -> list[ClipSource | ShardClip]:
     """The clips that `training_set` takes its part of, none of them decoded yet. `DataError` where there are none."""
     listed: list[ClipSource | ShardClip] = []
     for part in _parts(data):
-        listed += shard_clips(part) if is_shards(part) else clip_sources(part, frames=frames, patch_size=patch_size)
+        if is_shards(part):
+            listed += shard_clips(part)
+        else:
+            listed += clip_sources(part, frames=frames, patch_size=patch_size, given=given)
     return listed
 
 

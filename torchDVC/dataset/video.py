@@ -7,8 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from torchDVC.dataset.frame import Frame, ReadOptions, VideoInfo, VideoReader, VideoWriter
-from torchDVC.dataset.pictures import PictureReader, PictureWriter, is_picture
-from torchDVC.dataset.raw import RawWriter, Y4mReader, YuvReader
+from torchDVC.dataset.pictures import PictureWriter, is_picture, picture_reader
+from torchDVC.dataset.raw import RawWriter, y4m_reader, yuv_reader
 from torchDVC.util.errors import DataError, nearest
 
 __all__ = ["Frame", "VideoInfo", "VideoReader", "VideoWriter", "clips_in", "is_clip", "open_video", "open_writer"]
@@ -28,15 +28,17 @@ def open_video(
     matrix: str | None = None,
     value_range: str | None = None,
     fps: Fraction | None = None,
+    pix_fmt: str | None = None,
 ) -> VideoReader:
     """A reader of the clip at ``path``: a video file, ``.y4m``, ``.yuv``, a folder of pictures or a single picture.
 
     ``size`` is the (width, height) of a ``.yuv`` whose name does not tell it; other forms know theirs. ``frames`` is
     the most frames to read. ``matrix`` and ``value_range`` say how YUV relates to RGB and go before the file's own
-    tags; without either it is BT.709 limited. ``fps`` goes before the file's own. Raises `DataError` in one line
-    that names the file where it is missing, damaged or of an unknown form.
+    tags; without either it is BT.709 limited. ``fps`` goes before the file's own, ``pix_fmt`` (FFmpeg's names) before
+    what the name of a ``.yuv`` says of its samples. Raises `DataError` in one line that names the file where it is
+    missing, damaged or of an unknown form.
     """
-    return open_with(Path(path).expanduser(), ReadOptions(size, frames, matrix, value_range, fps))
+    return open_with(Path(path).expanduser(), ReadOptions(size, frames, matrix, value_range, fps, pix_fmt))
 
 
 def open_with(path: Path, options: ReadOptions) -> VideoReader:
@@ -44,11 +46,11 @@ def open_with(path: Path, options: ReadOptions) -> VideoReader:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder{_similar(path)}")
     if path.is_dir() or is_picture(path):
-        return PictureReader(path, options)
+        return picture_reader(path, options)
     if path.suffix.lower() == ".yuv":
-        return YuvReader(path, options)
+        return yuv_reader(path, options)
     if path.suffix.lower() == ".y4m":
-        return Y4mReader(path, options)
+        return y4m_reader(path, options)
     from torchDVC.dataset.container import MediaReader
 
     return MediaReader(path, options)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.config import ModelConfig, Process, TestConfig
 from torchDVC.config.command_line import TestOptions
-from torchDVC.dataset.frame import Frame, VideoInfo, VideoReader
+from torchDVC.dataset.frame import Frame, ReadOptions, VideoInfo, VideoReader
 from torchDVC.dataset.testing import TestSequence, test_sequences
 from torchDVC.entropy.streams import EstimatingStream
 from torchDVC.models import checkpoints
@@ -73,7 +73,9 @@ class Tester(Runner):
 
     def run(self) -> int:
         """Test every process on every sequence; returns the exit code."""
-        sequences = test_sequences(self.options.test_datasets or self.config.data, self.options.test_seqs or None)
+        names, given = self.options.test_datasets or self.config.data, ReadOptions(**self.options.said)
+        singly = self.options.intra_period == 1
+        sequences = test_sequences(names, self.options.test_seqs or None, given, singly=singly)
         self.results = ResultsFolder(self.folder)
         self.reader_of = cache(self._open)  # opening a video file decodes it
         clips = [self._checked(sequence) for sequence in sequences]
@@ -98,6 +100,7 @@ class Tester(Runner):
     def _checked(self, sequence: TestSequence) -> VideoInfo:
         """What is known of a sequence. Raises `LCPError` where it cannot be tested, or its rows would take others'."""
         info = self.reader_of(sequence).info
+        self.fabric.print(f"{sequence.name}: {info.read_in(self.codec.format.bits)}")
         for process in self.config.processes:
             why = f" for the {info.frames} frames of {sequence.name}"
             self._check_modes(process, self.structure.types(info.frames), why)

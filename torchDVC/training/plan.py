@@ -8,6 +8,7 @@ from functools import cache
 
 from torchDVC.config import Stage
 from torchDVC.config.command_line import TrainOptions
+from torchDVC.dataset.frame import ReadOptions
 from torchDVC.dataset.sources import cut_list
 from torchDVC.dataset.testing import TestSequence
 from torchDVC.dataset.training import listed_clips
@@ -44,11 +45,11 @@ def _problems_of_codec(stages: Sequence[Stage], codec: Codec) -> Iterator[str]:
 
 
 def _problems_of_data(stages: Sequence[Stage], options: TrainOptions) -> Iterator[str]:
-    listed = cache(listed_clips)
+    listed, given = cache(listed_clips), ReadOptions(**options.said)
     for stage in stages:
         key = "data"
         try:
-            clips = listed(stage.data, stage.frames, options.patch_size or stage.patch_size)
+            clips = listed(stage.data, stage.frames, options.patch_size or stage.patch_size, given)
             key = "cut"
             cut_list(clips, stage.cut)
         except DataError as error:

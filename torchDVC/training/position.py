@@ -33,6 +33,7 @@ def conditions(options: TrainOptions, model: ModelConfig, config: TrainConfig, d
     """Everything that decides what the next step does, as text, by a name that a user knows."""
     flags = (
         "lmda", "i_lmda", "ssim", "ssim_factor", "patch_size", "aux", "static_rate", "seed", "precision", "compile",
+        "size", "pix_fmt",
     )
     found = {f"--{name}": str(getattr(options, name)) for name in flags}
     found["number of devices"] = str(devices)

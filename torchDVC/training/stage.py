@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from torchDVC.config import Stage
 from torchDVC.config.command_line import TrainOptions
+from torchDVC.dataset.frame import ReadOptions
 from torchDVC.dataset.training import TrainingClips, training_loader, training_set
 from torchDVC.models.buffer import ClipBuffer
 from torchDVC.models.loss import StageLoss, ms_ssim_loss, squared_error
@@ -77,6 +78,7 @@ class StageTraining:
                 stage.data, frames=stage.frames, patch_size=options.patch_size or stage.patch_size,
                 seed=options.seed, cut=stage.cut, static_rate=options.static_rate, reverse_rate=stage.reverse_rate,
                 frame_distance=stage.frame_distance, forth_and_back=stage.forth_and_back, brightness=stage.brightness,
+                given=ReadOptions(**options.said),
             )
 
     def batches(self, num_workers: int) -> DataLoader[Tensor]:

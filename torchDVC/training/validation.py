@@ -12,6 +12,7 @@ from torchDVC.coding_structure import CodedFrame, training_frames
 from torchDVC.config import Stage
 from torchDVC.config.command_line import TrainOptions
 from torchDVC.dataset.colour import Plane
+from torchDVC.dataset.frame import ReadOptions
 from torchDVC.dataset.testing import TestSequence, test_sequences
 from torchDVC.entropy.streams import EstimatingStream
 from torchDVC.models.codec import Codec, evaluating
@@ -77,7 +78,8 @@ class Validation:
 
 def validation_sequences(options: TrainOptions) -> list[TestSequence]:
     """The clips that every stage is validated on."""
-    return test_sequences(options.test_datasets or (DEFAULT_SET,), options.test_seqs or None)
+    given = ReadOptions(**options.said)
+    return test_sequences(options.test_datasets or (DEFAULT_SET,), options.test_seqs or None, given)
 
 
 def frames_read(stage: Stage, seed: int) -> int:
