@@ -31,12 +31,12 @@ SLOPE_BITS = 16
 """Slopes of leaky ReLUs count 2^-16ths."""
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
-Plain = nn.ReLU | nn.LeakyReLU | nn.PixelShuffle
+Plain = nn.ReLU | nn.LeakyReLU | nn.Hardtanh | nn.PixelShuffle
 """Layers without weights."""
 
 
 class FixedPoint(ExactModule):
-    """A stack of convolutions, transposed convolutions, (leaky) ReLUs and pixel shuffles in exact arithmetic.
+    """A stack of (transposed) convolutions, ReLUs, leaky and bounded ones, and pixel shuffles in exact arithmetic.
 
     Its parameters are named as those of ``nn.Sequential(*layers)``. Each layer's output is rounded to 1024ths, half to
     even, and limited to +-2^14; gradients pass straight through the rounding. The integers of layer ``i`` are
@@ -135,6 +135,8 @@ def _plain(layer: nn.Module, x: Tensor) -> Tensor:
     if isinstance(layer, nn.LeakyReLU):
         slope = round(layer.negative_slope * 2**SLOPE_BITS) * 2.0**-SLOPE_BITS
         return torch.where(x < 0, round_through(x * slope), x)
+    if isinstance(layer, nn.Hardtanh):
+        return x.clamp(round(layer.min_val * 2**FRACTION_BITS), round(layer.max_val * 2**FRACTION_BITS))
     return F.relu(x)
 
 

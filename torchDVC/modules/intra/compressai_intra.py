@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchDVC.config.registry import codec_module
 from torchDVC.entropy.streams import Stream
 from torchDVC.modules.frame_state import FrameState
-from torchDVC.modules.intra.compressai_latents import Factorized, latent_of
+from torchDVC.modules.latent.compressai import Factorized, latent_of
 from torchDVC.modules.layers import GDN
 from torchDVC.util.errors import first_line, nearest
 
@@ -23,7 +23,7 @@ class CompressAIIntra(nn.Module):
 
     Its transforms are CompressAI's own; its entropy model (a scale or mean-scale hyperprior, a context model, a
     checkerboard, channel groups, or a factorised prior) runs in exact fixed-point arithmetic
-    (`torchDVC.modules.intra.compressai_latents`), so that every machine codes with the same tables. It takes
+    (`torchDVC.modules.latent.compressai`), so that every machine codes with the same tables. It takes
     CompressAI's weights, and needs CompressAI.
 
     Args:

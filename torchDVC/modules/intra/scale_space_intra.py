@@ -1,0 +1,37 @@
+"""The intra codec of scale-space flow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from torchDVC.config.registry import codec_module
+from torchDVC.entropy.streams import Stream
+from torchDVC.modules.frame_state import FrameState
+from torchDVC.modules.latent.scale_space import ScaleSpaceHyperprior, decoder, encoder, of_part, padded, padded_size
+
+
+@codec_module(encoder_reads="frame", writes="recon", codes=True)
+class ScaleSpaceIntra(nn.Module):
+    """Codes I frames as scale-space flow does (Agustsson et al. 2020); takes the weights of CompressAI's ``ssf2020``.
+
+    Args:
+        width: channels of the transforms.
+        planes: channels of latent and hyper-latent.
+    """
+
+    def __init__(self, width: int = 128, planes: int = 192) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder(3, width, planes), decoder(planes, 3, width)
+        self.hyperprior = ScaleSpaceHyperprior(planes)
+
+    def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
+        y = None if stream.reading else self.encoder(padded(state["frame"]))
+        y_hat = self.hyperprior(y, padded_size(state.size()), stream)
+        return {"recon": self.decoder(y_hat).float()[..., : state.height, : state.width]}
+
+    @staticmethod
+    def translate_weights(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The part of ``ssf2020`` that codes I frames."""
+        return of_part(tensors, "img")
