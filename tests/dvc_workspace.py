@@ -22,7 +22,7 @@ model_params:
 LEVEL = 6
 TRAINING = ("--train_conf", "./train_cfg/train.json", "--no_sanity", "--per_val", "100")
 UNTRAINED = ("--intra_weights", "none", "--ME_weights", "none")
-INTRA = "model_architecture: ScaleHyperpriorIntra\nmodel_params: {width: 6, latent: 8}\n"
+INTRA = "model_architecture: ScaleHyperpriorIntra\nmodel_params: {width: 6, channels: 8}\n"
 PHASE: dict[str, Any] = {
     "batch_size": 1,
     "lr": 1e-3,

@@ -21,8 +21,8 @@ from torchDVC.models.model_file import Model, fixed
 from torchDVC.util.errors import BitstreamError
 
 SMALL = {
-    "width": 6, "latent": 8, "hyper_width": 6, "kernel_size": 3, "widths": [4, 4], "blocks": 1, "hidden": 4,
-    "channels": 6,
+    "width": 6, "channels": 8, "kernel_size": 3, "widths": [4, 4], "blocks": 1,
+    "latent": {"type": "Hyperprior", "width": 6},
 }  # fmt: skip
 """Arguments that make a module small, for those types that have them."""
 ALL_MODES = Modes("all", "i", "emcr", "emcr")
@@ -34,6 +34,8 @@ def small(config: ModelConfig) -> ModelConfig:
     for spec in config.modules:
         names = {parameter.name for parameter in spec.type.parameters}
         args = {**spec.args, **{name: value for name, value in SMALL.items() if name in names}}
+        if spec.args.get("latent", {}).get("type") == "Factorized":
+            args["latent"] = spec.args["latent"]
         modules.append(dataclasses.replace(spec, args=args, weights=None))
     return dataclasses.replace(config, modules=tuple(modules))
 

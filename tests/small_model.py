@@ -15,13 +15,14 @@ from torchDVC.runner import model_weights
 
 CSV = """\
 code,name,type,args,weights
-i,intra_codec,HyperpriorIntra,intra.json,
+i,intra_codec,IntraCodec,intra.json,
 e,motion_estimator,SPyNet,estimator.json,
-m,motion_codec,FlowHyperprior,motion.json,
+m,motion_codec,FlowCodec,motion.json,
 c,motion_compensator,Refinement,refinement.json,
-r,residual_codec,ResidualHyperprior,residual.json,
+r,residual_codec,ResidualCodec,residual.json,
 """
-TRANSFORMS = '{"width": 6, "latent": 8, "hyper_width": 6, "kernel_size": 3, "levels": LEVELS}\n'
+TRANSFORMS = '{"width": 6, "channels": 8, "kernel_size": 3, "latent": LATENT}\n'
+HYPERPRIOR = '{"type": "Hyperprior", "width": 6}'
 ARGUMENTS = {
     "intra.json": TRANSFORMS,
     "motion.json": TRANSFORMS,
@@ -122,9 +123,10 @@ def make_small_model(folder: Path, data: Path, levels: int = 1) -> SmallModel:
     """Write the files of the model below ``folder``; ``data`` is the folder of clips it is trained and tested on."""
     folder.mkdir(parents=True, exist_ok=True)
     model = SmallModel(folder, data)
+    gained = f'{{"type": "Gain", "levels": {levels}, "latent": {HYPERPRIOR}}}'
     files = {"model.csv": CSV, "train.cfg": TRAIN, "test.cfg": TEST, **ARGUMENTS}
     for name, text in files.items():
-        model.write(name, text.replace("LEVELS", str(levels)))
+        model.write(name, text.replace("LATENT", HYPERPRIOR if levels == 1 else gained))
     return model
 
 

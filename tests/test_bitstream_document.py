@@ -14,7 +14,7 @@ import pytest
 
 from tests.golden_streams import MODEL
 from torchDVC.modules import transforms
-from torchDVC.modules.motion import flow_hyperprior
+from torchDVC.modules.motion import flow_codec
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "bitstream.md").read_text(encoding="utf-8")
 TYPES = {"F32": ("torch.float32", "<f4"), "I32": ("torch.int32", "<i4")}
@@ -73,4 +73,4 @@ def test_the_constants_of_pictures() -> None:
     stated = re.findall(r"g_s [/·] (\d+) \(`(\w+)`\)", DOCUMENT)
     assert {name for _, name in stated} == {"PICTURE_GAIN", "FLOW_SCALE"}
     for value, name in stated:
-        assert float(value) == {**vars(transforms), **vars(flow_hyperprior)}[name]
+        assert float(value) == {**vars(transforms), **vars(flow_codec)}[name]

@@ -203,7 +203,7 @@ def test_help_lists_every_flag_at_once_without_pytorch(parser: str, options: typ
 
 @pytest.mark.parametrize("script", ["trainer.py", "tester.py"])
 def test_scripts_report_everything_and_exit_with_2(script: str, tmp_path: Path) -> None:
-    (tmp_path / "model.csv").write_text("code,name,type,args,weights\ni,intra_codec,HyperpriorIntro,,\n")
+    (tmp_path / "model.csv").write_text("code,name,type,args,weights\ni,intra_codec,IntraCodek,,\n")
     (tmp_path / "run.cfg").write_text("[process: a]\nimod = i\n")
     flags = ["--lmda", "2048", "--model_config", "model.csv", "--run_config", "run.cfg"]
     command = [sys.executable, str(CHECKOUT / "torchDVC" / script)]
@@ -213,7 +213,7 @@ def test_scripts_report_everything_and_exit_with_2(script: str, tmp_path: Path) 
     assert cpu_seconds_of_children() - start < 2
     assert (bad_files.returncode, bad_files.stdout) == (2, "")
     assert bad_files.stderr.splitlines() == [
-        "model.csv:2: unknown module type 'HyperpriorIntro'; did you mean 'HyperpriorIntra'?",
+        "model.csv:2: unknown module type 'IntraCodek'; did you mean 'IntraCodec'?",
         "run.cfg:2: unknown key 'imod' in [process: a]; did you mean 'imode'?",
     ]
     assert (bad_flag.returncode, bad_flag.stderr) == (2, "unknown flag '--sead'; did you mean '--seed'?\n")

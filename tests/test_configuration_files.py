@@ -206,7 +206,7 @@ def test_values_that_do_not_fit_an_annotation(annotation: str, value: Any) -> No
         ("precision = bf16", "precision = 'bf16'; expected auto, 32, bf16-mixed or 16-mixed"),
         (
             "memory_format = channel_last",
-            "memory_format = 'channel_last'; expected contiguous or channels_last; did you mean 'channels_last'?",
+            "memory_format = 'channel_last'; expected auto, contiguous or channels_last; did you mean 'channels_last'?",
         ),
         ("optimizer = lion", "optimizer = 'lion'; expected adam, adamw or sgd"),
         ("lr_schedule = cosin", "lr_schedule = 'cosin'; expected exponential, cosine, step or plateau; did you mean "),
@@ -214,7 +214,7 @@ def test_values_that_do_not_fit_an_annotation(annotation: str, value: Any) -> No
         ("lr_steps = 3 2", "lr_steps = '3 2'; expected whole numbers of epochs in rising order, such as 10 15"),
         ("lr_final = 0.1", "lr_final has no use with lr_schedule = exponential; expected lr_schedule = cosine"),
         ("ema = 1", "ema = '1'; expected a number of at least 0, at most 0.999999"),
-        ("pairs = 0-1", "pairs = '0-1'; expected step1, step2, step3, step123, step136, or pairs such as 0>1 (P) "),
+        ("pairs = 0-1", "pairs = '0-1'; expected step1, step2, step3, step123, step136, or pairs such as 0>1 (P), "),
         ("loss.D = 2*", "loss.D = '2*'; expected terms such as distortion/0.5*mc_distortion, or None"),
         ("loss.D = x*distortion", "loss.D = 'x*distortion'; expected terms such as"),
         ("bmode = e-m", "bmode = 'e-m'; expected letters of the model's modules"),
@@ -259,7 +259,7 @@ def test_a_problem_in_the_header_is_said_once(workspace: Workspace) -> None:
         ("frames = 0", "2: frames = '0'; expected 'all' or a whole number of at least 1"),
         ('data = "open', "2: data = '\"open'; expected names or paths separated by blanks"),
         ("matrix = bt708", "2: matrix = 'bt708'; expected bt709 or bt601; did you mean 'bt709'?"),
-        ("epochs = 3", "2: unknown key 'epochs' in [header]; known: bmode, data, frames, images, imode"),
+        ("epochs = 3", "2: unknown key 'epochs' in [header]; known: bmode, data, feature_reset, frames, images, imode"),
     ],
 )
 def test_a_bad_test_cfg_is_said(workspace: Workspace, line: str, expected: str) -> None:

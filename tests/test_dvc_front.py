@@ -68,10 +68,12 @@ def test_the_train_command(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = train_options(options, 1, "cpu", None)
     assert engine.lmda == pytest.approx(255**2 * 0.0483) and engine.folder == Path("log/DVC_q6")
     assert [(spec.code, spec.type.name) for spec in translation.model.modules] == [
-        ("i", "ScaleHyperpriorIntra"), ("e", "SPyNet"), ("m", "FlowFactorized"), ("c", "Refinement"),
-        ("r", "ResidualHyperprior"),
+        ("i", "ScaleHyperpriorIntra"), ("e", "SPyNet"), ("m", "FlowCodec"), ("c", "Refinement"),
+        ("r", "ResidualCodec"),
     ]  # fmt: skip
-    assert translation.model.by_code("m").args == {"width": 128, "latent": 128, "kernel_size": 3}
+    assert translation.model.by_code("m").args == {
+        "width": 128, "channels": 128, "kernel_size": 3, "latent": {"type": "Factorized"},
+    }  # fmt: skip
     assert [stage.epochs for stage in stages(translation)] == [10, 2, 10, 5, 3, 3, 5]
     motion, compensation, residual, two, *_, gop, with_me = stages(translation)
     assert [stage.train for stage in (motion, compensation, residual, two)] == ["mc", "c", "r", "mcr"]
@@ -126,7 +128,7 @@ def test_quality_levels(dvc: DVCFolder, level: int) -> None:
     flags = [flag for flag in flags if flag not in ("--intra_coder_conf", "config/intra.yml")]
     options, translation = translate(flags)
     assert options.lmda == 65025 * LAMBDAS[level - 1]
-    assert translation.model.by_code("i").args["latent"] == (192 if level <= 5 else 320)
+    assert translation.model.by_code("i").args["channels"] == (192 if level <= 5 else 320)
 
 
 def test_show_is_the_same_in_csv_and_cfg(dvc: DVCFolder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,20 +200,23 @@ def test_show_prints_what_is_restored(dvc: DVCFolder, capsys: pytest.CaptureFixt
 
 def test_factorized_coders_and_other_types(dvc: DVCFolder) -> None:
     dvc.coder("DVC_motion", 2, "GoogleFactorizedPrior")
-    dvc.write("config/DVC_inter.yml", "model_architecture: ResidualHyperprior\nmodel_params: {width: 6, levels: 2}\n")
+    dvc.write("config/DVC_inter.yml", "model_architecture: ResidualCodec\n"
+              "model_params: {width: 6, latent: {type: Gain, levels: 2}}\n")  # fmt: skip
     _, translation = translate(dvc.flags("--test"))
-    assert translation.model.by_code("m").type.name == "FlowFactorized"
-    assert translation.model.by_code("m").args == {"width": 6, "latent": 8, "kernel_size": 3}
-    assert translation.model.by_code("r").args == {"width": 6, "levels": 2}
+    assert translation.model.by_code("m").type.name == "FlowCodec"
+    assert translation.model.by_code("m").args == {
+        "width": 6, "channels": 8, "kernel_size": 3, "latent": {"type": "Factorized"},
+    }  # fmt: skip
+    assert translation.model.by_code("r").args == {"width": 6, "latent": {"type": "Gain", "levels": 2}}
 
 
 def test_parameters_may_be_empty_and_share_a_value(dvc: DVCFolder) -> None:
-    dvc.write("config/DVC_motion.yml", "model_architecture: FlowHyperprior\nmodel_params:\n")
+    dvc.write("config/DVC_motion.yml", "model_architecture: FlowCodec\nmodel_params:\n")
     dvc.write("config/DVC_inter.yml", "model_architecture: GoogleHyperPrior\n"
               "model_params: {num_filters: &n 6, num_features: *n}")  # fmt: skip
     _, translation = translate(dvc.flags("--test"))
     assert translation.model.by_code("m").args == {}
-    assert translation.model.by_code("r").args == {"width": 6, "latent": 6}
+    assert translation.model.by_code("r").args == {"width": 6, "channels": 6, "latent": {"type": "Hyperprior"}}
 
 
 @pytest.mark.parametrize(("random", "rate"), [(True, 0.5), (False, 0.0)])

@@ -64,8 +64,8 @@ def test_one_line_says_what_is_wrong_with_a_phase(dvc: DVCFolder, changed: dict[
     [
         ("GoogleHyperPrior", "GoogleHyperPior", "config/DVC_motion.yml:1: unknown model_architecture "
          "'GoogleHyperPior' of the Motion coder; did you mean 'GoogleHyperPrior'?"),
-        ("GoogleHyperPrior", "ResidualHyperprior", "config/DVC_motion.yml:1: unknown model_architecture "
-         "'ResidualHyperprior' of the Motion coder; did you mean 'FlowHyperprior'?"),
+        ("GoogleHyperPrior", "ResidualCodec", "config/DVC_motion.yml:1: unknown model_architecture "
+         "'ResidualCodec' of the Motion coder; known: "),
         ("num_filters", "num_filter", "config/DVC_motion.yml:6: unknown key 'num_filter' in model_params of "
          "GoogleHyperPrior; did you mean 'num_filters'?"),
         ("num_filters: 6", "num_filters: six", "config/DVC_motion.yml:6: num_filters = six; expected a whole number"),
@@ -88,9 +88,9 @@ NESTED = "[" * 5000 + "1" + "]" * 5000
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("FlowHyperprior\nmodel_params: 3", "2: model_params of FlowHyperprior is 3; expected keys and values: "),
-        ("FlowHyperprior\nmodel_params: [3]", "2: model_params of FlowHyperprior is [3]; expected keys and values: "),
-        ("FlowHyperprior\nmodel_params: {widht: 3}", "2: unknown key 'widht' in model_params of FlowHyperprior; did "),
+        ("FlowCodec\nmodel_params: 3", "2: model_params of FlowCodec is 3; expected keys and values: "),
+        ("FlowCodec\nmodel_params: [3]", "2: model_params of FlowCodec is [3]; expected keys and values: "),
+        ("FlowCodec\nmodel_params: {widht: 3}", "2: unknown key 'widht' in model_params of FlowCodec; did "),
         ("2024-99-99", "1: unknown model_architecture '2024-99-99' of the Motion coder; known: "),
         ("2024-09-09", "1: unknown model_architecture '2024-09-09' of the Motion coder; known: "),
         ("!!python/name:os.system", "1: tag !!python/name:os.system; expected a value without a tag"),

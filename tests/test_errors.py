@@ -63,7 +63,7 @@ def test_memory_that_does_not_suffice_is_one_line(allocate: Callable[[], Any], e
 @pytest.mark.parametrize(
     ("name", "old", "new", "expected"),
     [
-        ("model.csv", "FlowHyperprior", "FlowHyperpior", "model.csv:4: "),
+        ("model.csv", "FlowCodec", "FlowCodek", "model.csv:4: "),
         ("intra.json", '"width": 6', '"width": "six"', "intra.json:1: "),
         ("train.cfg", "pmode = em\n", "pmode = me\n", "train.cfg:"),
         ("train.cfg", "steps = 2", "stesp = 2", "did you mean 'steps'?"),
@@ -87,7 +87,7 @@ def test_arguments_that_no_network_can_have_are_named_together(
         path.write_text(path.read_text().replace(old, new, 1))
     assert small_model.train("run") == 2
     intra, estimator = capsys.readouterr().err.splitlines()
-    assert intra.endswith("model.csv:2: HyperpriorIntra: kernel_size 4; expected an odd number")
+    assert intra.endswith("model.csv:2: IntraCodec: kernel_size 4; expected an odd number")
     assert estimator.endswith("model.csv:3: SPyNet: finest 7; expected at most 6")
     assert not (small_model.path / "run").exists()
 
@@ -96,7 +96,7 @@ def test_arguments_that_no_network_can_have_are_named_together(
     ("name", "argument", "value", "expected"),
     [
         ("intra.json", "width", "0", "int of at least 1"),
-        ("intra.json", "levels", "-1", "int of at least 1"),
+        ("intra.json", "channels", "-1", "int of at least 1"),
         ("estimator.json", "levels", "0", "int of at least 1"),
         ("estimator.json", "finest", "-1", "int of at least 0"),
         ("estimator.json", "widths", "[4, 0]", "tuple[int, ...] of at least 1"),

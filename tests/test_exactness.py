@@ -48,7 +48,7 @@ def test_devices_decode_each_others_streams(writer: str, reader: str, model: Mod
 
 def test_other_symbols_would_be_noticed(model: Model, coded: list[Coded]) -> None:
     """The comparison above sees a single table row that differs."""
-    layer = model.codec.get_submodule("intra_codec.hyperprior.h_s.last")
+    layer = model.codec.get_submodule("intra_codec.latent.hyper.h_s.last")
     assert isinstance(layer, ExactModule)
     integers = dict(layer.integers())
     try:

@@ -51,7 +51,7 @@ class Predicted(nn.Module):
 '''
 CSV = """\
 code,name,type,args,weights
-i,intra_codec,HyperpriorIntra,intra.json,
+i,intra_codec,IntraCodec,intra.json,
 p,inter_codec,Predicted,inter.json,
 """
 TEST = "[header]\ndata = DATA\nframes = 3\n[process: only]\nimode = i\npmode = p\nbmode = p\n"

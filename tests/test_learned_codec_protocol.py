@@ -43,10 +43,11 @@ class MyFilter(nn.Module):
 class Forgotten(nn.Module):
     pass
 '''
+SMALL = {"width": 6, "channels": 8, "kernel_size": 3, "latent": {"type": "Hyperprior", "width": 6}}
 NARROW = {
-    "intra/hyperprior.json": {"width": 6, "latent": 8, "hyper_width": 6, "kernel_size": 3},
-    "motion/hyperprior.json": {"width": 6, "latent": 8, "hyper_width": 6, "kernel_size": 3},
-    "residual/hyperprior.json": {"width": 6, "latent": 8, "hyper_width": 6, "kernel_size": 3},
+    "intra/hyperprior.json": SMALL,
+    "motion/hyperprior.json": SMALL,
+    "residual/hyperprior.json": SMALL,
     "motion/spynet.json": {"levels": 2, "kernel_size": 3, "widths": [4, 4]},
     "mc/refinement.json": {"width": 4},
 }

@@ -110,13 +110,21 @@ def test_contents_that_do_not_fit_the_hash_are_refused(change: Change, message: 
         load_model(path)
 
 
+def nested(depth: int) -> dict[str, Any]:
+    return {"type": "Gain", "latent": nested(depth - 1)} if depth else {"type": "Hyperprior"}
+
+
 LYING: dict[str, tuple[Change, str]] = {
-    "unknown type": (_set("modules", 0, "type", value="HyperpriorIntr"), "did you mean 'HyperpriorIntra'"),
+    "unknown type": (_set("modules", 0, "type", value="IntraCodek"), "did you mean 'IntraCodec'"),
     "a name of Python's": (_set("modules", 0, "name", value="__class__"), "expected a name such as"),
     "a name of the codec's": (_set("modules", 0, "name", value="forward"), "taken by the codec"),
-    "unknown argument": (_set("modules", 0, "args", "wide", value=3), "does not take wide = 3"),
-    "argument of another kind": (_set("modules", 0, "args", "width", value="8"), "does not take width = '8'"),
-    "impossible argument": (_set("modules", 0, "args", "width", value=-1), "does not take width = -1"),
+    "unknown argument": (_set("modules", 0, "args", "wide", value=3), "IntraCodec has no argument 'wide'"),
+    "argument of another kind": (_set("modules", 0, "args", "width", value="8"), 'width = "8"; expected int'),
+    "impossible argument": (_set("modules", 0, "args", "width", value=-1), "width = -1; expected int of at least 1"),
+    "unknown latent codec": (
+        _set("modules", 0, "args", "latent", value={"type": "Hyperprier"}), "did you mean 'Hyperprior'"
+    ),
+    "slots without end": (_set("modules", 0, "args", "latent", value=nested(60)), "deep; expected at most"),
     "no module": (_set("modules", 0, value=[]), "is not a module"),
     "another width": (_set("modules", 0, "args", "width", value=7), "does not fit"),
     "unknown code": (_set("modes", "pmode", value="emxr"), "no module has the code 'x'"),
@@ -130,7 +138,7 @@ LYING: dict[str, tuple[Change, str]] = {
     ),
     "more memory than there is": (_set("modules", 0, "args", "width", value=10**6), "claim far more memory"),
     "more quality levels than there is memory": (
-        _set("modules", 0, "args", "levels", value=2**31), "claim far more memory"
+        _set("modules", 0, "args", "latent", value={"type": "Gain", "levels": 2**31}), "claim far more memory"
     ),
     "a weight that is not finite": (
         lambda c: next(iter(c["model"].values())).fill_(torch.nan), "is not finite; expected a trained model"
@@ -178,7 +186,7 @@ def test_making_more_than_the_weights_take_is_refused_before_it_is_made(
 
 
 def test_integers_beyond_exact_arithmetic_are_refused(model: Model) -> None:
-    layer = lively_model(model.codec.config).codec.get_submodule("intra_codec.hyperprior.h_s.last")
+    layer = lively_model(model.codec.config).codec.get_submodule("intra_codec.latent.hyper.h_s.last")
     assert isinstance(layer, ExactModule)
     integers = layer.integers()
     for key, value in (("weight", 128), ("bias", 1 << 24), ("shift", 15)):

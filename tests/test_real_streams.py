@@ -24,9 +24,9 @@ OTHER_TYPES = """\
 code,name,type,args,weights
 i,intra_codec,ScaleHyperpriorIntra,,
 e,motion_estimator,PWCNet,,
-m,motion_codec,FlowFactorized,,
+m,motion_codec,FlowCodec,factorized.json,
 c,motion_compensator,Refinement,,
-r,residual_codec,ResidualFactorized,,
+r,residual_codec,ResidualCodec,factorized.json,
 """
 LOW_DELAY, HIERARCHICAL = CodingStructure(4, 1), CodingStructure(8, 4)
 SIZES = [(1, 1), (1, 130), (130, 1), (17, 33), (64, 64), (65, 63), (130, 130)]
@@ -38,6 +38,7 @@ def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if request.param == "other types":
         table = tmp_path_factory.mktemp("csv") / "other.csv"
         table.write_text(OTHER_TYPES)
+        table.with_name("factorized.json").write_text('{"latent": {"type": "Factorized"}}')
         config = small(load_model_config(str(table)))
     else:
         config = small(load_model_config(f"{request.param}.csv"))

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from torchDVC.advance_modules import load_class, module_types
-from torchDVC.config.registry import Parameter
+from torchDVC.config.problems import Report
+from torchDVC.config.registry import LATENT, Parameter
+from torchDVC.config.scan import scan
 from torchDVC.util.errors import ConfigError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -43,7 +45,7 @@ def test_a_plugin_is_found_read_and_loaded(plugins: Path) -> None:
     assert (mine.encoder_only, mine.codes, mine.file, mine.line) == (False, True, plugins / "mine.py", 4)
     assert mine.parameters == (
         Parameter("width", "int", True),
-        Parameter("rate", "float", False),
+        Parameter("rate", "float", False, 0.5),
         Parameter("names", "tuple[str, ...]", False),
         Parameter("depth", "int", True),
     )
@@ -60,7 +62,7 @@ def test_arguments_come_from_a_base_class_in_the_same_file(plugins: Path) -> Non
         + "@codec_module(writes='x')\nclass Plain(nn.Module): ...\n"
     )
     types = module_types()
-    assert types["Derived"].parameters == (Parameter("width", "int", False),)
+    assert types["Derived"].parameters == (Parameter("width", "int", False, 3),)
     assert types["Plain"].parameters == ()
 
 
@@ -92,6 +94,17 @@ def test_a_name_taken_twice_names_the_first_owner(plugins: Path) -> None:
             "3: A: __init__ takes *args or **kwargs; expected named arguments only",
         ),
         ("@codec_module(\nclass A", "1: not Python: "),
+        ("@codec_module\nclass A: ...", "1: A: codec_module without brackets; expected codec_module(…)"),
+        ("@codec_module(writes='x:picure')\nclass A: ...", "1: A: writes 'x:picure', not a kind; did you mean 'pic"),
+        ("@codec_module(writes='recon:map')\nclass A: ...", "1: A: writes 'recon:map', not a kind; known: picture"),
+        ("@codec_module(writes='x', levels='n')\nclass A: ...", "1: A: levels names 'n', no argument of __init__"),
+        (
+            "@codec_module(writes='x', weights_from='f')\nclass A:\n    def __init__(self): ...",
+            "1: A: weights_from names 'f', no method of the class",
+        ),
+        ("@latent_codec(writes='x')\nclass A: ...", "1: A: unknown argument 'writes' of latent_codec"),
+        ("@distortion\nclass A: ...", "1: A: distortion belongs on a function"),
+        ("@latent_codec()\ndef a(): ...", "1: a: latent_codec belongs on a class"),
     ],
 )
 def test_a_bad_declaration_is_one_line(plugins: Path, source: str, expected: str) -> None:
@@ -111,17 +124,21 @@ def test_a_missing_plugin_folder_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     assert problems() == [f"{tmp_path / 'nowhere'}: named by TORCHDVC_PLUGINS, but there is no such folder"]
 
 
-@pytest.mark.parametrize("name", sorted(module_types()))
+LATENTS = scan(Report(), LATENT)
+
+
+@pytest.mark.parametrize("name", sorted([*module_types(), *LATENTS]))
 def test_shipped_classes_agree_with_what_is_read_from_their_source(name: str) -> None:
-    found = module_types()[name]
+    found = {**module_types(), **LATENTS}[name]
     cls = load_class(found)
     declared = cls.module_type
-    for attribute in ("name", "reads", "encoder_reads", "writes", "encoder_only", "codes", "from_zero"):
+    for attribute in vars(declared):
         assert getattr(found, attribute) == getattr(declared, attribute)
-    signature = inspect.signature(cls).parameters.values()
-    assert found.parameters == tuple(
-        Parameter(p.name, "" if p.annotation is p.empty else p.annotation, p.default is p.empty) for p in signature
-    )
+    signature = list(inspect.signature(cls).parameters.values())[name in LATENTS :]
+    for read, p in zip(found.parameters, signature, strict=True):
+        annotation = "" if p.annotation is p.empty else p.annotation
+        assert (read.name, read.annotation, read.required) == (p.name, annotation, p.default is p.empty)
+        assert read.default in (p.default, None)
 
 
 def test_the_table_prints_every_type_without_pytorch() -> None:

@@ -150,7 +150,7 @@ def test_every_weight_gets_a_gradient() -> None:
 def test_a_model_csv_takes_the_weights_of_compressai(tmp_path: Path) -> None:
     tensors = {name: x.contiguous().clone() for name, x in reference().state_dict().items()}
     save_file(tensors, tmp_path / "zoo.safetensors")
-    (tmp_path / "intra.json").write_text('{"width": 16, "latent": 24}')
+    (tmp_path / "intra.json").write_text('{"width": 16, "channels": 24}')
     (tmp_path / "model.csv").write_text(
         "code,name,type,args,weights\ni,intra_codec,ScaleHyperpriorIntra,intra.json,zoo.safetensors\n"
     )

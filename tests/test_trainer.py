@@ -69,7 +69,7 @@ def test_each_stage_changes_only_what_it_trains(finished: SmallModel) -> None:
 
 def test_quantiles_are_trained_with_their_module_and_not_without_aux(small_model: SmallModel) -> None:
     before = start(small_model)
-    name = "intra_codec.hyperprior.z_prior.quantiles"
+    name = "intra_codec.latent.hyper.z_prior.quantiles"
     assert not torch.equal(before[name], trained(small_model, "--end_epoch", "1")[name])
     assert torch.equal(before[name], trained(small_model, "--end_epoch", "1", "--no-aux")[name])
 

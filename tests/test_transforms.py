@@ -12,7 +12,7 @@ from torchDVC.coding_structure import FrameInfo
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.entropy.streams import EstimatingStream, TrainingStream
 from torchDVC.modules.frame_state import FrameState
-from torchDVC.modules.intra.hyperprior_intra import HyperpriorIntra
+from torchDVC.modules.intra.intra_codec import IntraCodec
 from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra
 from torchDVC.modules.layers import GDN
 from torchDVC.modules.transforms import FLOW, PICTURE, PICTURE_GAIN, analysis, start_as_wavelets, synthesis
@@ -68,7 +68,7 @@ def test_the_spread_of_an_untrained_latent_is_as_expected() -> None:
     assert np.abs(np.log(expected / found)[expected > 0.5]).mean() < np.log(1.8)
 
 
-@pytest.mark.parametrize(("codec", "bpp", "psnr"), [(HyperpriorIntra, 2, 30), (ScaleHyperpriorIntra, 4, 24)])
+@pytest.mark.parametrize(("codec", "bpp", "psnr"), [(IntraCodec, 2, 30), (ScaleHyperpriorIntra, 4, 24)])
 def test_an_untrained_intra_codec_codes_pictures(codec: type[nn.Module], bpp: float, psnr: float) -> None:
     for stream in (EstimatingStream(4), TrainingStream(4)):
         rate, quality = coded(codec(), pictures(), stream)

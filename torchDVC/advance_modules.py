@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from torchDVC.config.problems import Report, short_path
-from torchDVC.config.registry import ModuleType, codec_module, load_class, scan
+from torchDVC.config.registry import ModuleType, codec_module
+from torchDVC.config.scan import load_class, scan
 from torchDVC.util.errors import run_command
 
 __all__ = ["codec_module", "load_class", "main", "module_types"]

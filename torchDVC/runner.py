@@ -132,14 +132,14 @@ def make_fabric(device: str, count: int) -> Fabric:
 def build_codec(model: ModelConfig) -> Codec:
     """The codec of a model csv, with the weights that its modules start from.
 
-    A module that can start from another program's weights translates their names (``translate_weights``).
+    A module that can start from another program's weights translates their names (``weights_from`` of its declaration).
     """
     codec = Codec(model)
     for spec in model.modules:
         if spec.weights is not None:
             module = codec.get_submodule(spec.name)
             tensors = _module_weights(spec.weights, spec.name)
-            translate = getattr(module, "translate_weights", dict)
+            translate = getattr(module, spec.type.weights_from, dict)
             where = f"{spec.where}: {spec.weights}"
             try:
                 tensors = translate(tensors)

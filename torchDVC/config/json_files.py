@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from torchDVC.config.annotations import MismatchError, fit
+from torchDVC.config.arguments import check_arguments, shown
 from torchDVC.config.problems import Report, Where
 from torchDVC.config.registry import ModuleType
 from torchDVC.config.text_files import read_text
-from torchDVC.util.errors import nearest
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]|\n')
 
@@ -31,7 +30,7 @@ def read_arguments(path: Path, module_type: ModuleType, report: Report) -> dict[
     else:
         if isinstance(values, dict):
             return _checked(path, text, values, module_type, report)
-        report.add(Where(path, 1), f"holds {_shown(values)}; expected an object {{…}} of arguments")
+        report.add(Where(path, 1), f"holds {shown(values)}; expected an object {{…}} of arguments")
     return {}
 
 
@@ -41,61 +40,31 @@ def _refuse_constant(name: str) -> None:
 
 def _checked(path: Path, text: str, values: dict[str, Any], module_type: ModuleType, report: Report) -> dict[str, Any]:
     """The values as the parameters expect them; duplicates are noted too."""
-    lines: dict[str, int] = {}
-    for depth, key, line, first in _keys(text):
+    places: dict[tuple[str, ...], Where] = {}
+    for keys, line, first in _keys(text):
         if first:
-            report.add(Where(path, line), f"'{key}' again; expected it once, it stands on line {first}")
-        if depth == 1:
-            lines[key] = line
-    places = {key: Where(path, line) for key, line in lines.items()}
+            report.add(Where(path, line), f"'{keys[-1]}' again; expected it once, it stands on line {first}")
+        places[keys] = Where(path, line)
     return check_arguments(values, places, Where(path, 1), module_type, report)
 
 
-def check_arguments(
-    values: Mapping[str, Any], places: Mapping[str, Where], whole: Where, module_type: ModuleType, report: Report
-) -> dict[str, Any]:
-    """Arguments as the parameters of ``module_type`` expect them; unknown names, misfits and gaps go to ``report``.
-
-    Args:
-        places: where each of ``values`` stands; ``whole`` is where they stand together.
-    """
-    parameters = {parameter.name: parameter for parameter in module_type.parameters}
-    arguments = {}
-    for key, value in values.items():
-        where = places[key]
-        if key not in parameters:
-            report.add(where, f"{module_type.name} has no argument '{key}'{nearest(key, parameters)}")
-            continue
-        annotation = parameters[key].annotation
-        try:
-            arguments[key] = fit(value, annotation, module_type.least(key))
-        except MismatchError as error:
-            report.add(where, f"{key} = {_shown(value)}; expected {annotation}{error}")
-    missing = [name for name, parameter in parameters.items() if parameter.required and name not in values]
-    if missing:
-        report.add(whole, f"{module_type.name} needs {', '.join(missing)}; expected it in this file")
-    return arguments
-
-
-def _keys(text: str) -> Iterator[tuple[int, str, int, int]]:
-    """Every key of a valid JSON text: (depth, key, line, line of the same key before it in its object, else 0)."""
+def _keys(text: str) -> Iterator[tuple[tuple[str, ...], int, int]]:
+    """Every key of a valid JSON text: the keys that lead to it, its line, that of the same key before it, else 0."""
     line, word, word_line = 1, "", 0
     open_objects: list[dict[str, int]] = []
+    path: list[str] = []
     for token in _TOKEN.findall(text):
         if token == "\n":
             line += 1
         elif token in "{[":
             open_objects.append({})
+            path.append("")
         elif token in "}]":
             open_objects.pop()
+            path.pop()
         elif token == ":":
-            key = json.loads(word)
-            yield len(open_objects), key, word_line, open_objects[-1].get(key, 0)
-            open_objects[-1].setdefault(key, word_line)
+            path[-1] = json.loads(word)
+            yield tuple(path), word_line, open_objects[-1].get(path[-1], 0)
+            open_objects[-1].setdefault(path[-1], word_line)
         else:
             word, word_line = token, line
-
-
-def _shown(value: Any) -> str:
-    shown = json.dumps(value, ensure_ascii=False)
-    return shown if len(shown) <= 60 else shown[:59] + "…"

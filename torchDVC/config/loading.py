@@ -9,7 +9,7 @@ from torchDVC.config.lookup import find_config
 from torchDVC.config.model_csv import read_model_csv
 from torchDVC.config.problems import Report
 from torchDVC.config.records import ModelConfig, TestConfig, TrainConfig
-from torchDVC.config.registry import scan
+from torchDVC.config.scan import scan
 from torchDVC.config.test_cfg import read_test_cfg
 from torchDVC.config.train_cfg import read_train_cfg
 

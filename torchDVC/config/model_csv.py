@@ -16,8 +16,9 @@ from torchDVC.config.migration import COLUMNS as OLD_COLUMNS
 from torchDVC.config.migration import TYPES, renamed
 from torchDVC.config.picture_formats import PICTURE_FORMATS, RGB
 from torchDVC.config.problems import Report, Where
-from torchDVC.config.records import ModelConfig, ModuleSpec
-from torchDVC.config.registry import ModuleType, undeclared
+from torchDVC.config.records import ModelConfig, ModuleSpec, levels_said
+from torchDVC.config.registry import ModuleType
+from torchDVC.config.scan import undeclared
 from torchDVC.config.text_files import read_lines
 from torchDVC.util.errors import nearest
 
@@ -44,7 +45,10 @@ def read_model_csv(path: Path, types: Mapping[str, ModuleType], report: Report) 
         if picture_format not in module_type.formats:
             report.add(where, f"{module_type.name} works in {', '.join(module_type.formats)}, not in {picture_format}")
         modules.append(_module(row, module_type, path, where, taken, report))
-    return ModelConfig(path.stem, path, tuple(modules), picture_format)
+    model = ModelConfig(path.stem, path, tuple(modules), picture_format)
+    if not report and len(levels := model.levels) > 1:
+        report.add(Where(path), f"modules of unequal quality levels: {levels_said(levels)}; expected the same of all")
+    return model
 
 
 def _format(rows: list[tuple[Where, dict[str, str]]], taken: dict[str, int], report: Report) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torchDVC.config.arguments import levels_of
 from torchDVC.config.picture_formats import RGB
 from torchDVC.config.registry import ModuleType
 
@@ -54,6 +55,15 @@ class ModelConfig:
     modules: tuple[ModuleSpec, ...]
     format: str = RGB
 
+    @property
+    def levels(self) -> dict[int, list[ModuleSpec]]:
+        """The numbers of quality levels above 1 that modules have, and which; more than one number is a mistake."""
+        found: dict[int, list[ModuleSpec]] = {}
+        for module in self.modules:
+            for levels in set(levels_of(module.type, module.args)):
+                found.setdefault(levels, []).append(module)
+        return found
+
     def by_code(self, code: str) -> ModuleSpec:
         """The module of a letter; `KeyError` if there is none."""
         return {module.code: module for module in self.modules}[code]
@@ -65,6 +75,11 @@ class ModelConfig:
     def of_codes(self, codes: str) -> tuple[ModuleSpec, ...]:
         """The modules of several letters, in that order."""
         return tuple(map(self.by_code, codes))
+
+
+def levels_said(levels: Mapping[int, Sequence[ModuleSpec]]) -> str:
+    """Unequal quality levels in words."""
+    return ", ".join(f"{count} of {' and '.join(map(str, modules))}" for count, modules in levels.items())
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torchDVC.config.json_files import check_arguments
+from torchDVC.config.arguments import TYPE, check_arguments
 from torchDVC.config.problems import Report, Where
 from torchDVC.config.records import ModuleSpec
 from torchDVC.config.registry import ModuleType
@@ -46,34 +46,32 @@ COMPENSATOR = "Refinement"
 
 @dataclass(frozen=True)
 class Architecture:
-    """A ``model_architecture``: the module type of each role, and what its ``model_params`` are called there.
+    """A ``model_architecture``: the latent codec of each role's coder, and what its ``model_params`` are called there.
 
+    ``latent`` are the parameters that are arguments of the latent codec.
     ``unused`` are parameters that the architecture accepts, so that a yml file serves several, and has no use for.
     """
 
-    types: Mapping[str, str]
-    arguments: Mapping[str, str]
+    roles: tuple[str, ...]
+    latent_type: str
+    latent: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     channels: tuple[str, ...] = field(default=("in_channels", "out_channels"))
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """Every name of ``model_params``."""
-        return (*self.channels, *self.arguments, *self.unused)
+        return (*self.channels, *TRANSFORMS, *self.latent, *self.unused)
 
 
-_TRANSFORMS = {"kernel_size": "kernel_size", "num_filters": "width", "num_features": "latent"}
+CODERS = {"I": "IntraCodec", "Motion": "FlowCodec", "Residual": "ResidualCodec"}
+TRANSFORMS = {"kernel_size": "kernel_size", "num_filters": "width", "num_features": "channels"}
 ARCHITECTURES = {
-    "GoogleHyperPrior": Architecture(
-        {"I": "HyperpriorIntra", "Motion": "FlowHyperprior", "Residual": "ResidualHyperprior"},
-        {**_TRANSFORMS, "num_hyperpriors": "hyper_width"},
-    ),
-    "GoogleFactorizedPrior": Architecture(
-        {"Motion": "FlowFactorized", "Residual": "ResidualFactorized"}, _TRANSFORMS, ("num_hyperpriors",)
-    ),
+    "GoogleHyperPrior": Architecture(tuple(CODERS), "Hyperprior", {"num_hyperpriors": "width"}),
+    "GoogleFactorizedPrior": Architecture(("Motion", "Residual"), "Factorized", unused=("num_hyperpriors",)),
 }
 
-ZOO_ARGUMENTS = ({"width": 128, "latent": 192}, {"width": 192, "latent": 320})
+ZOO_ARGUMENTS = ({"width": 128, "channels": 192}, {"width": 192, "channels": 320})
 """Of compressai's bmshj2018-hyperprior, for quality levels 1 to 5 and 6 to 8."""
 
 
@@ -116,15 +114,14 @@ def read_coder(path: Path, role: str, types: Types, report: Report) -> ModuleSpe
     if architecture is None:
         module_type, arguments = types[name], _arguments(types[name], params, report)
     else:
-        module_type, arguments = types[architecture.types[role]], _translated(name, architecture, role, params, report)
+        module_type, arguments = types[CODERS[role]], _translated(name, architecture, role, params, report)
     return _spec(role, module_type, arguments, str(table.place("model_architecture")))
 
 
 def _known(role: str, types: Types) -> list[str]:
     """The architectures that a role may have: those of `ARCHITECTURES`, and types that write what theirs do."""
-    own = {name: types[architecture.types[role]] for name, architecture in ARCHITECTURES.items()
-           if role in architecture.types}  # fmt: skip
-    written = set.intersection(*(set(coder.writes) for coder in own.values()))
+    own = [name for name, architecture in ARCHITECTURES.items() if role in architecture.roles]
+    written = set(types[CODERS[role]].writes)
     return [*own, *(name for name in types if types[name].codes and written <= set(types[name].writes))]
 
 
@@ -133,8 +130,15 @@ def _arguments(module_type: ModuleType, params: Item, report: Report) -> dict[st
     names = [parameter.name for parameter in module_type.parameters]
     items = TableReader(params, f"model_params of {module_type.name}", names, report).items
     values = {key: item.plain() for key, item in items.items() if key in names}
-    places = {key: item.where for key, item in items.items()}
-    return check_arguments(values, places, params.where, module_type, report)
+    return check_arguments(values, dict(_places(items)), params.where, module_type, report)
+
+
+def _places(items: Mapping[str, Item], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Where]]:
+    """Where each key stands, by the keys that lead to it."""
+    for key, item in items.items():
+        yield (*path, key), item.where
+        if isinstance(item.value, Mapping):
+            yield from _places(item.value, (*path, key))
 
 
 def _translated(name: str, architecture: Architecture, role: str, params: Item, report: Report) -> dict[str, Any]:
@@ -145,7 +149,13 @@ def _translated(name: str, architecture: Architecture, role: str, params: Item, 
         item = table.items.get(key)
         if item is not None and item.value != channels:
             report.add(item.where, f"{key} = {item.shown()}; expected {channels}, which is what the {role} coder codes")
-    given = {new: table.take(old, whole(1)) for old, new in architecture.arguments.items()}
+    latent = {TYPE: architecture.latent_type, **_renamed(table, architecture.latent)}
+    return {**_renamed(table, TRANSFORMS), "latent": latent}
+
+
+def _renamed(table: TableReader, names: Mapping[str, str]) -> dict[str, int]:
+    """Those of the numbers that are given, by their new names."""
+    given = {new: table.take(old, whole(1)) for old, new in names.items()}
     return {new: value for new, value in given.items() if value is not None}
 
 

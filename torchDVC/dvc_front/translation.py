@@ -12,7 +12,7 @@ from typing import Any
 from torchDVC.config import ModelConfig, Process, TestConfig, TrainConfig
 from torchDVC.config.command_line import TestOptions, TrainOptions
 from torchDVC.config.problems import Report, Where
-from torchDVC.config.registry import scan
+from torchDVC.config.scan import scan
 from torchDVC.config.stage_checks import check_process
 from torchDVC.dvc_front.coders import compensator, estimator, read_coder, zoo_intra
 from torchDVC.dvc_front.options import NAME, DVCOptions, parse

@@ -33,6 +33,10 @@ class Prior(Protocol):
         """What the bits are booked under: ``"latent"`` or ``"hyper"``."""
 
     @property
+    def at(self) -> Tensor | None:
+        """What is coded of each item and in which order, as int64 indexes (K,) into its C·H·W elements; None: all."""
+
+    @property
     def mean(self) -> Tensor:
         """Expected value, broadcastable to the latent; the same on every device."""
 
@@ -114,12 +118,14 @@ class GaussianPrior:
         mean: (N, C, H, W), multiples of a power of two, so that every device has the same.
         index: (N, C, H, W), integers in float carriers: rows of the table of log-spaced scales. Gradients pass.
         tables: the tables.
+        at: positions to code; see `Prior.at`.
     """
 
     mean: Tensor
     index: Tensor
     tables: Tables
     part: str = "latent"
+    at: Tensor | None = None
 
     @property
     def rows(self) -> Tensor:
@@ -239,6 +245,7 @@ class ChannelPrior:
     density: FactorizedPrior
     shape: tuple[int, int, int, int]
     part: str = "hyper"
+    at: Tensor | None = None
 
     @property
     def mean(self) -> Tensor:

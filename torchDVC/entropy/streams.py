@@ -6,7 +6,8 @@ A coding module is written once, as a function of its inputs and of a stream::
     y_hat = stream.code(y, prior)
     return self.synthesis(y_hat)
 
-Nothing after ``code`` may need the source, since a decoder does not have it.
+Nothing after ``code`` may need the source, since a decoder does not have it. Integers that are to arrive as they are
+(motion grids, block modes, gates) go through ``code_integers`` in the same way.
 """
 
 from __future__ import annotations
@@ -50,6 +51,11 @@ class Stream:
         self.bits: dict[tuple[str, str], Tensor] = {}
         self._label = ""
 
+    @property
+    def label(self) -> str:
+        """What is coded now is booked under this."""
+        return self._label
+
     @contextlib.contextmanager
     def labelled(self, label: str) -> Iterator[None]:
         """Book what is coded inside under ``label``."""
@@ -67,7 +73,19 @@ class Stream:
             prior: its probability model.
 
         Returns:
-            (N, C, H, W) the latent as the decoder has it, in float32.
+            (N, C, H, W) the latent as the decoder has it, in float32; 0 beside ``prior.at``, if there is such.
+        """
+        raise NotImplementedError
+
+    def code_integers(self, values: Tensor | None, prior: Prior) -> Tensor:
+        """Code integers without loss.
+
+        Args:
+            values: (N, C, H, W) whole numbers of any type, or None where ``reading``.
+            prior: their probability model, of integers too: its ``mean`` is whole.
+
+        Returns:
+            (N, C, H, W) the same integers, in float32. Gradients of ``values`` pass; rate is learned through the prior.
         """
         raise NotImplementedError
 
@@ -164,8 +182,23 @@ class TrainingStream(Stream):
         with torch.autocast(y.device.type, enabled=False):
             v = y.float() - prior.mean
             noisy = v + self._noise(v)
-            self._book(-torch.log2(prior.likelihood(noisy)), prior.part)
-            return (noisy if prior.part == "hyper" else round_through(v)) + prior.mean
+            self._book(_only(-torch.log2(prior.likelihood(noisy)), prior.at), prior.part)
+            return _only((noisy if prior.part == "hyper" else round_through(v)) + prior.mean, prior.at)
+
+    def code_integers(self, values: Tensor | None, prior: Prior) -> Tensor:
+        assert values is not None
+        with torch.autocast(values.device.type, enabled=False):
+            values = values.float()
+            self._book(_only(-torch.log2(prior.likelihood(values - prior.mean)), prior.at), prior.part)
+            return _only(values, prior.at)
+
+
+def _only(x: Tensor, at: Tensor | None) -> Tensor:
+    """What stands at the positions ``at`` of each item, 0 elsewhere."""
+    if at is None:
+        return x
+    here = torch.zeros_like(x[0], dtype=torch.bool).flatten().index_fill(0, at, True).view_as(x[0])
+    return torch.where(here, x, 0.0)
 
 
 class SymbolStream(Stream):
@@ -173,13 +206,29 @@ class SymbolStream(Stream):
 
     def code(self, y: Tensor | None, prior: Prior) -> Tensor:
         symbols = None if y is None else _to_symbols(y.float() - prior.mean)
-        symbols = self._transfer(symbols, prior.rows, prior.tables)
-        self._book(prior.tables.bits(symbols, prior.rows), prior.part)
-        return symbols + prior.mean
+        rows, at = prior.rows, prior.at
+        if at is None:
+            symbols = self._transfer(symbols, rows, prior.tables)
+            self._book(prior.tables.bits(symbols, rows), prior.part)
+            return symbols + prior.mean
+        own_rows = rows.flatten(1)[:, at]
+        few = self._transfer(None if symbols is None else symbols.flatten(1)[:, at], own_rows, prior.tables)
+        self._book(_spread(prior.tables.bits(few, own_rows), at, rows), prior.part)
+        return _only(_spread(few, at, rows) + prior.mean, at)
+
+    def code_integers(self, values: Tensor | None, prior: Prior) -> Tensor:
+        return self.code(values, prior)
 
     def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
         """Take symbols to the other side: return what the decoder has."""
         raise NotImplementedError
+
+
+def _spread(few: Tensor, at: Tensor, like: Tensor) -> Tensor:
+    """(N, K) to the shape of ``like``, at the positions ``at`` of each item."""
+    whole = torch.zeros(like.shape, dtype=few.dtype, device=few.device)
+    whole.view(len(like), -1)[:, at] = few
+    return whole
 
 
 SYMBOL_MAX = 2**20

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from torchDVC.coding_structure import CodedFrame, FrameInfo
 from torchDVC.config import ModelConfig, Modes, ModuleSpec
-from torchDVC.config.registry import load_class
+from torchDVC.config.records import levels_said
+from torchDVC.config.scan import load_class
 from torchDVC.dataset.picture_format import PictureFormat, picture_format
 from torchDVC.entropy.priors import FactorizedPrior
 from torchDVC.entropy.streams import Stream
@@ -88,9 +89,11 @@ class Codec(nn.Module):
                 self.add_module(spec.name, load_class(spec.type)(**spec.args))
             except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
                 problems.append(f"{spec.where}: {spec.type.name}: {first_line(error)}")
+        if len(config.levels) > 1:
+            problems.append(f"{config.path}: modules of unequal quality levels: {levels_said(config.levels)}")
         if problems:
             raise ConfigError(problems)
-        self.levels = max(getattr(module, "quality_levels", 1) for module in self.modules())
+        self.levels = max(config.levels, default=1)
         self.lmdas = torch.zeros(self.levels)
 
     def code_frame(

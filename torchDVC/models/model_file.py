@@ -23,12 +23,13 @@ from torch.overrides import TorchFunctionMode
 
 from torchDVC.coding_structure import MAX_REFERENCES
 from torchDVC.config import ModelConfig, ModuleSpec, Process
-from torchDVC.config.annotations import MismatchError, fit
+from torchDVC.config.arguments import TYPE, check_arguments
 from torchDVC.config.modes import check_modes
 from torchDVC.config.picture_formats import PICTURE_FORMATS, RGB
-from torchDVC.config.problems import Report
+from torchDVC.config.problems import Report, Where
 from torchDVC.config.records import MODES, Modes
-from torchDVC.config.registry import ModuleType, load_class, scan
+from torchDVC.config.registry import ModuleType
+from torchDVC.config.scan import load_class, scan
 from torchDVC.entropy.exact import ExactModule
 from torchDVC.models import checkpoints
 from torchDVC.models.codec import Codec
@@ -166,11 +167,22 @@ def _of_modes(modes: Modes) -> dict[str, Any]:
 
 
 def _row(spec: ModuleSpec) -> dict[str, Any]:
-    """A line of the module table, with the defaults of arguments that were not given: those may change some day."""
-    signature = inspect.signature(load_class(spec.type))
-    defaults = {name: p.default for name, p in signature.parameters.items() if p.default is not p.empty}
-    args: dict[str, Any] = json.loads(json.dumps({**defaults, **spec.args}))
+    """A line of the module table."""
+    args = json.loads(json.dumps(_completed(spec.type, spec.args)))
     return {"code": spec.code, "name": spec.name, "type": spec.type.name, "args": args}
+
+
+def _completed(module_type: ModuleType, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments with the defaults of those that were not given, which may change some day; also of what fills slots."""
+    signature = inspect.signature(load_class(module_type))
+    defaults = {name: p.default for name, p in signature.parameters.items() if p.default is not p.empty}
+    complete = {**defaults, **args}
+    for parameter in module_type.parameters:
+        if parameter.slot:
+            given = dict(complete[parameter.name])
+            name = given.pop(TYPE)
+            complete[parameter.name] = {TYPE: name, **_completed(scan(Report(), parameter.slot)[name], given)}
+    return complete
 
 
 def _digest(contents: Mapping[str, Any]) -> str:
@@ -278,13 +290,10 @@ def _specs(rows: list[Any], path: Path) -> Iterator[ModuleSpec]:
 
 
 def _arguments(args: Mapping[str, Any], module_type: ModuleType, where: str) -> dict[str, Any]:
-    annotations = {parameter.name: parameter.annotation for parameter in module_type.parameters}
-    fitted = {}
-    for name, value in args.items():
-        try:
-            fitted[name] = fit(value, annotations[name], module_type.least(name))
-        except (KeyError, MismatchError) as error:
-            raise CheckpointError(f"{where}: {module_type.name} does not take {name} = {value!r:.60}") from error
+    report = Report()
+    fitted = check_arguments(args, {}, Where(Path("arguments")), module_type, report)
+    for problem in report.lines():
+        raise CheckpointError(f"{where}: {problem}")
     return fitted
 
 

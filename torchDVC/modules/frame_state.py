@@ -39,14 +39,31 @@ class FrameState(dict[str, Tensor]):
         self.shown = shown or (height, width)
         self.has: dict[str, tuple[bool, ...]] = {}
         self.kept: dict[str, Tensor] = {}
+        self._copies = 1
 
-    def size(self, references: int = 1) -> tuple[int, int, int]:
-        """Batch, height and width of what is coded once for each of ``references`` references."""
-        return self.batch * references, self.height, self.width
+    def size(self) -> tuple[int, int, int]:
+        """Batch, height and width."""
+        return self.batch, self.height, self.width
+
+    def per_reference(self) -> FrameState:
+        """The same state for what is coded once for each reference: of batch N·R, references within a picture's."""
+        copies = self["refs"].shape[1]
+        quality = self.quality.repeat_interleave(copies, 0)
+        view = FrameState(self.info, self.batch * copies, self.height, self.width, quality)
+        view.update(self)
+        view.has, view.kept, view._copies = self.has, self.kept, copies
+        return view
 
     def keep(self, key: str, x: Tensor) -> None:
-        """Hand (N, …) on to later frames: they find it as ``ref_<key>``, without any module having declared it."""
-        self.kept[key] = x
+        """Hand (B, …) on to later frames, which `recall` it; of what is coded for each reference, the first's."""
+        self.kept[key] = x.unflatten(0, (-1, self._copies))[:, 0]
+
+    def recall(self, key: str) -> Tensor | None:
+        """What the first reference that has such kept under ``key``, (B, …)."""
+        found = self.get(REFERENCE + key)
+        if found is None:
+            return None
+        return found[:, self.has[REFERENCE + key].index(True)].repeat_interleave(self._copies, 0)
 
     def refer(self, key: str, given: list[Tensor | None]) -> None:
         """Set ``ref_<key>`` to what the references have, each (N, …) or None, where at least one has it."""

@@ -86,7 +86,7 @@ PICTURE = Signal(PICTURE_GAIN, (1, 4, 10), _OPPONENT)
 RESIDUAL = Signal(PICTURE_GAIN / 4, (1, 4, 10), _OPPONENT)
 """What a prediction leaves of it: flatter, but weak in the same places."""
 FLOW = Signal(1.0, (1, 1), torch.eye(2))
-"""Displacements of one or two pixels, as `torchDVC.modules.motion.flow_hyperprior` scales them."""
+"""Displacements of one or two pixels, as `torchDVC.modules.motion.flow_codec` scales them."""
 
 
 def wavelet_transforms(
@@ -115,7 +115,7 @@ def start_as_wavelets(
 
     Returns:
         The standard deviation to expect of each channel of the latent, for what the weights of the entropy model start
-        at; see `torchDVC.modules.latent.hyperprior.Hyperprior`.
+        at; see `torchDVC.modules.latent.slot.Form`.
     """
     down = [layer for layer in analyse if isinstance(layer, nn.Conv2d)]
     up = [layer for layer in reversed(synthesise) if isinstance(layer, nn.ConvTranspose2d)]

@@ -17,7 +17,7 @@ from torchDVC.modules.layers import GDN
 from torchDVC.util.errors import first_line, nearest
 
 
-@codec_module(encoder_reads="frame", writes="recon", codes=True)
+@codec_module(encoder_reads="frame", writes="recon", codes=True, weights_from="translate_weights")
 class CompressAIIntra(nn.Module):
     """An image model of CompressAI, coded by this framework's coder.
 

@@ -35,6 +35,7 @@ class BytePrior:
 
     rows: Tensor
     part: str = "latent"
+    at: Tensor | None = None
 
     @property
     def mean(self) -> Tensor:

@@ -18,13 +18,12 @@ from torchDVC.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTabl
 from torchDVC.entropy.streams import Stream
 from torchDVC.entropy.tables import BETWEEN_SCALES, GAUSSIAN_SCALES
 from torchDVC.modules.frame_state import FrameState
-from torchDVC.modules.latent.hyperprior import STRIDE
 from torchDVC.modules.layers import conv, deconv
 from torchDVC.modules.transforms import PICTURE, PICTURE_GAIN, wavelet_transforms
 from torchDVC.util.errors import CheckpointError
 
 
-@codec_module(encoder_reads="frame", writes="recon", codes=True)
+@codec_module(encoder_reads="frame", writes="recon", codes=True, weights_from="translate_weights")
 class ScaleHyperpriorIntra(nn.Module):
     """Image codec with GDN transforms and a scale hyperprior (Ballé et al. 2018, "Variational image compression…").
 
@@ -34,13 +33,13 @@ class ScaleHyperpriorIntra(nn.Module):
 
     Args:
         width: channels of the transforms and of the hyper-latent (``N``; 128 in the zoo's qualities 1 to 5, else 192).
-        latent: channels of the latent (``M``; 192, else 320).
+        channels: of the latent (``M``; 192, else 320).
     """
 
-    def __init__(self, width: int = 128, latent: int = 192) -> None:
+    def __init__(self, width: int = 128, channels: int = 192) -> None:
         super().__init__()
-        self.g_a, self.g_s, spreads = wavelet_transforms(PICTURE, width, latent, gain=PICTURE_GAIN)
-        first, last = conv(latent, width, 3, stride=1), conv(width, latent, 3, stride=1)
+        self.g_a, self.g_s, spreads = wavelet_transforms(PICTURE, width, channels, gain=PICTURE_GAIN)
+        first, last = conv(channels, width, 3, stride=1), conv(width, channels, 3, stride=1)
         self.h_a = nn.Sequential(first, nn.ReLU(), conv(width, width), nn.ReLU(), conv(width, width))
         self.h_s = FixedPoint(deconv(width, width), nn.ReLU(), deconv(width, width), nn.ReLU(), last, nn.ReLU())
         self.entropy_bottleneck = FactorizedPrior(width)
@@ -65,6 +64,9 @@ class ScaleHyperpriorIntra(nn.Module):
         """
         return {_NAMES.sub(_renamed, name): x for name, x in tensors.items() if not _KEPT_BESIDE.search(name)}
 
+
+STRIDE = 64
+"""From the picture to the hyper-latent."""
 
 _NAMES = re.compile(r"^entropy_bottleneck\._?(matrices|biases|factors)\.(\d)$")
 _SINGULAR = {"matrices": "matrix", "biases": "bias", "factors": "factor"}

@@ -1,1 +1,1 @@
-"""Codecs of latents, which coding modules use."""
+"""Latent codecs: what fills the ``latent`` of a coder's json, and codes what its analysis gives."""

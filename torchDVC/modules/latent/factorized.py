@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from torchDVC.config.registry import latent_codec
 from torchDVC.entropy.priors import FactorizedPrior
 from torchDVC.entropy.streams import Stream
+from torchDVC.modules.frame_state import FrameState
+from torchDVC.modules.latent.slot import Form
 
-STRIDE = 16
-"""From pictures to latents."""
 
+@latent_codec()
+class Factorized(nn.Module):
+    """A learned density of each channel alone (Ballé et al. 2017, "End-to-end optimized image compression")."""
 
-class FactorizedLatent(nn.Module):
-    """Codes a latent with a learned density of each channel alone (Ballé et al. 2017); called as `Hyperprior`.
-
-    Args:
-        channels: C of the latent.
-    """
-
-    def __init__(self, channels: int) -> None:
+    def __init__(self, form: Form) -> None:
         super().__init__()
-        self.density = FactorizedPrior(channels)
+        self.form = form
+        self.density = FactorizedPrior(form.channels)
 
-    def forward(self, y: Tensor | None, stream: Stream, size: tuple[int, int, int], quality: Tensor) -> Tensor:
-        """See `torchDVC.modules.latent.hyperprior.Hyperprior.forward`; there is one quality level."""
-        batch, height, width = size
-        return stream.code(y, self.density.over(batch, height // STRIDE, width // STRIDE, part="latent"))
+    def forward(self, y: Tensor | None, stream: Stream, state: FrameState) -> Tensor:
+        batch, _, height, width = self.form.shape(state)
+        return stream.code(y, self.density.over(batch, height, width, part="latent"))

@@ -24,7 +24,10 @@ UPSAMPLED = 2
 """Channels of the hidden features that are handed to the level below."""
 
 
-@codec_module(reads="refs", encoder_reads="frame", writes="flow:flow flow_warped:picture", encoder_only=True)
+@codec_module(
+    reads="refs", encoder_reads="frame", writes="flow:flow flow_warped:picture", encoder_only=True,
+    weights_from="translate_weights",
+)
 class PWCNet(nn.Module):
     """Pyramid, warping, cost volume (Sun et al. 2018, "PWC-Net"), from the coarsest level to 1/4 of the size.
 

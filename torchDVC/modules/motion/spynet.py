@@ -25,7 +25,8 @@ _PUBLISHED = re.compile(r"(?:(?:module|net)Basic|Blocks)\.(\d+)\.(?:(?:module|ne
 
 
 @codec_module(
-    reads="refs", encoder_reads="frame", writes="flow:flow flow_warped:picture", encoder_only=True, from_zero="finest"
+    reads="refs", encoder_reads="frame", writes="flow:flow flow_warped:picture", encoder_only=True, from_zero="finest",
+    weights_from="translate_weights",
 )
 class SPyNet(nn.Module):
     """Spatial pyramid network (Ranjan & Black 2017): from coarse to fine, each level corrects the flow.
