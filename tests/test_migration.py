@@ -98,3 +98,22 @@ def test_validation_may_have_other_references_than_training(small_model: SmallMo
         found[name] = float(metrics(small_model, name)[-1]["val_distortion"])
     assert found["both"] == found["coded"] != found["sources"]
     assert torch.isfinite(torch.tensor(list(found.values()))).all()
+
+
+def test_a_part_of_a_module_may_learn_alone(small_model: SmallModel, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the residual codec the synthesis, and the compensator whole."""
+    stage = "imode = i\npmode = emcr\nsteps = 1\ndata = DATA\nbatch_size = 1\npatch_size = 64\n"
+    first = f"[process: a]\ntrain = c\nlr = 0\naux_lr = 0\n{stage}\n"
+    small_model.write("a.cfg", first + f"[process: b]\ntrain = c r.g_s\n{stage}")
+    assert small_model.train("run", cfg="a.cfg") == 0
+    before, after = small_model.weights("run", "01_a"), small_model.weights("run")
+    moved = {".".join(name.split(".")[:2]) for name in before if not torch.equal(before[name], after[name])}
+    assert {name for name in moved if name.startswith("residual")} == {"residual_codec.g_s"}
+    assert {name.split(".")[0] for name in moved} - {"lmdas"} == {"residual_codec", "motion_compensator"}
+    cfg = small_model.write("a.cfg", f"[process: a]\ntrain = c r.g_z\n{stage}")
+    assert small_model.train("other", cfg="a.cfg") == 2
+    assert f"{cfg}:2: train has 'r.g_z', no part of that module; did you mean 'g_s'?\n" in capsys.readouterr().err
+    cfg.write_text("[process: a]\nimode = i\ntrain = ir.g_s\n")
+    assert small_model.train("other", cfg="a.cfg") == 2
+    said = "train = 'ir.g_s'; expected codes of modules, or of a part of one such as r.hyperprior"
+    assert capsys.readouterr().err == f"{cfg}:3: {said}\n"

@@ -134,6 +134,7 @@ class Stage(Modes):
         pairs: a name of `torchDVC.coding_structure.STEPS`, or a list for `torchDVC.coding_structure.parse_pairs`.
         loss_r, loss_d: rate and distortion terms; the loss is R + lmda * D, or R alone with ``only_rate``, or lmda * D
             alone with ``only_distortion``.
+        parts: of trained modules of which only parts learn, ``<code>.<name of the part>``.
         freeze: patterns of parameter names that are not trained.
         yuv_weights: what the distortions of Y, U and V count in D, where the codec works in YUV.
         lr: learning rate of every module, by module name.
@@ -194,6 +195,7 @@ class Stage(Modes):
     lmda: tuple[float, float] | None = None
     only_rate: bool = False
     only_distortion: bool = False
+    parts: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
     precision: str = "auto"
     memory_format: str = "auto"

@@ -84,13 +84,23 @@ def _patterns(text: str) -> tuple[str, ...]:
     return tuple("*gain*" if word == "gains" else word for word in words(text).split())
 
 
+def _trained(text: str) -> str:
+    """Module codes, and parts of modules such as ``r.hyperprior``, separated by blanks."""
+    for word in text.split():
+        code, dot, path = word.partition(".")
+        if dot and not (len(code) == 1 and all(name.isidentifier() or name.isdecimal() for name in path.split("."))):
+            raise Unexpected("codes of modules, or of a part of one such as r.hyperprior")
+        mode_string(code)
+    return text
+
+
 STAGE_KEYS = {
     "imode": Key("imode", mode_string),
     "pmode": Key("pmode", mode_string),
     "bmode": Key("bmode", mode_string),
     "references": Key("references", whole(1, MAX_REFERENCES)),
     "feature_reset": Key("feature_reset", whole(0)),
-    "train": Key("train", mode_string),
+    "train": Key("train", _trained),
     "epochs": Key("epochs", whole(1)),
     "steps": Key("steps", optional(whole(1), "all")),
     "batch_size": Key("batch_size", whole(1)),
@@ -181,6 +191,9 @@ def _rate(fields: Mapping[str, Any], module: str) -> float | None:
 def _stage(name: str, values: Values, rates: Mapping[str, float]) -> Stage:
     """The record of a stage. Left out, ``train`` is every code that runs, and ``frames`` lets every pair occur."""
     fields = {key.field: values.fields[key.field] for key in STAGE_KEYS.values() if key.field in values.fields}
+    trained = fields.get("train", "").split()
+    fields["train"] = "".join(word.partition(".")[0] for word in trained)
+    fields["parts"] = tuple(word for word in trained if "." in word)
     places = {key: str(where) for key, where in values.where.items()}
     stage = Stage(name, **{**fields, "lr": rates}, where=str(values.section.where), places=places)
     frames = frames_needed(stage.pairs, stage.types)

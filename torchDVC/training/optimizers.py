@@ -47,13 +47,25 @@ def enter_stage(codec: Codec, optimizer: torch.optim.Optimizer, stage: Stage, au
 
 
 def trained_parameters(codec: Codec, stage: Stage) -> dict[str, nn.Parameter]:
-    """What a stage trains, by name: the parameters of its modules but those that ``freeze`` names."""
-    trained = {spec.name for spec in codec.config.of_codes(stage.train)}
+    """What a stage trains, by name: the parameters of its modules, or of parts, but those that ``freeze`` names."""
+    learning = {f"{codec.config.by_code(code).name}." for code in stage.train if code not in _in_parts(stage)}
+    learning |= set(trained_parts(codec, stage).values())
     return {
         name: parameter
         for name, parameter in codec.named_parameters()
-        if name.partition(".")[0] in trained and not any(fnmatch.fnmatchcase(name, pattern) for pattern in stage.freeze)
+        if any(f"{name}.".startswith(prefix) for prefix in learning)
+        and not any(fnmatch.fnmatchcase(name, pattern) for pattern in stage.freeze)
     }
+
+
+def trained_parts(codec: Codec, stage: Stage) -> dict[str, str]:
+    """What the names of the parameters begin with of each part that ``train`` names."""
+    split = {part: part.split(".", 1) for part in stage.parts}
+    return {part: f"{codec.config.by_code(code).name}.{path}." for part, (code, path) in split.items()}
+
+
+def _in_parts(stage: Stage) -> set[str]:
+    return {part[0] for part in stage.parts}
 
 
 def set_memory_format(codec: Codec, optimizer: torch.optim.Optimizer, memory_format: str) -> None:

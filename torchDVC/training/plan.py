@@ -13,9 +13,9 @@ from torchDVC.dataset.sources import cut_list
 from torchDVC.dataset.testing import TestSequence
 from torchDVC.dataset.training import listed_clips
 from torchDVC.models.codec import Codec
-from torchDVC.training.optimizers import trained_parameters
+from torchDVC.training.optimizers import trained_parameters, trained_parts
 from torchDVC.training.validation import frames_read, validation_sequences
-from torchDVC.util.errors import ConfigError, DataError
+from torchDVC.util.errors import ConfigError, DataError, nearest
 
 
 def check_plan(stages: Sequence[Stage], options: TrainOptions, codec: Codec) -> None:
@@ -39,6 +39,10 @@ def _problems_of_codec(stages: Sequence[Stage], codec: Codec) -> Iterator[str]:
             if not fnmatch.filter(known, pattern):
                 expected = f"expected a pattern of names such as {known[-1]}" if known else "expected no freeze"
                 yield f"{stage.place('freeze')}: freeze '{pattern}' fits no parameter of the model; {expected}"
+        for part, prefix in trained_parts(codec, stage).items():
+            if not any(f"{name}.".startswith(prefix) for name in known):
+                of = {name.split(".")[1] for name in known if name.startswith(prefix.partition(".")[0] + ".")}
+                yield f"{stage.place('train')}: train has '{part}', no part of that module{nearest(part[2:], of)}"
         if not trained_parameters(codec, stage):
             rest = f" but what freeze = {' '.join(stage.freeze)} names" if stage.freeze else ""
             yield f"{stage.place('train')}: train '{stage.train}' has nothing to learn{rest}; expected a network"

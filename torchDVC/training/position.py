@@ -59,6 +59,7 @@ def _of_stage(key: str, stage: str) -> str:
 def _values(stage: Stage) -> dict[str, str]:
     """What a stage says, by the keys of its cfg."""
     values = {key: str(getattr(stage, read.field)) for key, read in STAGE_KEYS.items() if key != "lr"}
+    values["train"] = " ".join([stage.train, *stage.parts])
     return values | {LR_PREFIX + module: str(rate) for module, rate in stage.lr.items()}
 
 
