@@ -33,7 +33,7 @@ env: $(READY)
 $(READY): setup.py pyproject.toml $(wildcard Requirements/*.txt)
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --upgrade pip
-	$(RUN) -m pip install --editable ".[test,dev]"
+	$(RUN) -m pip install --editable ".[test,dev,benchmarks]"
 	touch $@
 
 clean:

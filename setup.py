@@ -36,7 +36,7 @@ setup(
     package_data={"torchDVC": ["configs/**/*", "pretrained/*.safetensors", "report/page/*"]},
     exclude_package_data={"torchDVC": ["configs/keys.json"]},
     install_requires=requirements("requirements.txt"),
-    extras_require={"test": requirements("test.txt"), "dev": requirements("dev.txt")},
+    extras_require={name: requirements(f"{name}.txt") for name in ("test", "dev", "benchmarks")},
     entry_points={
         "console_scripts": [
             "torchdvc-train = torchDVC.trainer:main",

@@ -5,13 +5,12 @@ vary from symbol to symbol, in one run and interleaved, so that the ratios hold 
 ``-log2`` of the true probabilities. compressai is called as its users call it (tensors in, bytes out). constriction
 gets categorical models beforehand and codes the symbols grouped by model, its fastest way from Python.
 
-    pip install constriction && python benchmarks/entropy_coding.py
+    python benchmarks/entropy_coding.py
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 import time
 from collections.abc import Callable
@@ -93,7 +92,9 @@ def compressai(symbols: np.ndarray, rows: np.ndarray, table: np.ndarray) -> Way:
 
 
 def constriction(symbols: np.ndarray, rows: np.ndarray, table: np.ndarray) -> Way:
-    library = importlib.import_module("constriction")
+    from benchmarks.packages import needed
+
+    library = needed("constriction")
     coder_type, model_type = library.stream.stack.AnsCoder, library.stream.model.Categorical
     half = [math.ceil(8 * scale) + 8 for scale in table]
     densities = [probabilities(np.arange(-k, k + 1), scale) for k, scale in zip(half, table, strict=True)]
@@ -161,6 +162,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--bits", type=float, nargs="+", default=[0.05, 0.5, 2.0, 4.0], help="bits a symbol")
     args = parser.parse_args()
+    from benchmarks.packages import needed
+
+    for package in ("compressai", "constriction"):
+        needed(package)
     torch.set_num_threads(1)
     begin = time.process_time()
     ours(np.zeros(1, np.int32), np.zeros(1, np.int32)).encode()

@@ -44,9 +44,9 @@ Step = Callable[[], None]
 
 def reference_step(batch: Tensor) -> Step:
     """ScaleSpaceFlow's P frame in plain fp32, from a given reference picture."""
-    from compressai.models.video import ScaleSpaceFlow
+    from benchmarks.packages import needed
 
-    model = ScaleSpaceFlow().train()
+    model = needed("compressai.models.video").ScaleSpaceFlow().train()
     parameters = [p for name, p in model.named_parameters() if not name.startswith("img_")]
     quantiles = [p for name, p in model.named_parameters() if name.endswith("quantiles")]
     optimizer = torch.optim.Adam([p for p in parameters if all(p is not q for q in quantiles)], lr=1e-5)

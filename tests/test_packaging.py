@@ -51,6 +51,17 @@ def test_every_import_of_the_tests_is_required() -> None:
     assert imported("tests", "benchmarks") <= names(requirements("requirements.txt") + requirements("test.txt"))
 
 
+def test_what_only_benchmarks_need_is_in_an_extra_and_missed_in_one_line() -> None:
+    listed = names(requirements("benchmarks.txt"))
+    scripts = "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))
+    assert listed and all(f'"{name}"' in scripts for name in listed)
+    for name in listed:
+        code = f"import sys; sys.modules['{name}'] = None; from benchmarks.packages import needed; needed('{name}')"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        expected = f"{name} is missing: pip install 'torchDVC[benchmarks]', or make env\n"
+        assert (done.returncode, done.stderr) == (2, expected)
+
+
 def test_nothing_is_required_in_vain() -> None:
     used = imported("torchDVC", "plots", "tests", "benchmarks", "DVC")
     pictures_only = {"scikit-image"}
