@@ -87,6 +87,7 @@ class StageTraining:
             self.clips, batch_size=self.stage.batch_size, epoch=self.position.epoch, seed=self.options.seed,
             start_batch=self.position.step, steps=self.stage.steps, rank=self.fabric.global_rank,
             world_size=self.fabric.world_size, num_workers=num_workers,
+            pin_memory=self.fabric.device.type == "cuda",  # so that copies run beside computation
         )
 
     def set_learning_rates(self, epoch: int, steps: int) -> None:
