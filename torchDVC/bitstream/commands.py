@@ -27,6 +27,7 @@ from torchDVC.models import model_store
 from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import Model, save_model
 from torchDVC.models.sequence import in_display_order
+from torchDVC.util.beside import read_ahead
 from torchDVC.util.device import choose_device, described
 from torchDVC.util.errors import BitstreamError, CheckpointError, ConfigError, DataError
 from torchDVC.util.progress import Progress
@@ -80,7 +81,7 @@ def encode(options: EncodeOptions) -> None:
         header = replace(header, quality=control.planned)
     with write_container(options.output, header) as writer:
         with Progress(reader.info.frames, options.input.name, unit="frame") as bar:
-            frames = _encode(model, writer, sources(), control, bar)
+            frames = _encode(model, writer, read_ahead(sources()), control, bar)
         if not frames:
             raise DataError(f"{options.input}: no frames to encode")
     size = options.output.stat().st_size

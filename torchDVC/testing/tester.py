@@ -36,6 +36,7 @@ from torchDVC.testing.measurement import Measurement, Stopwatch
 from torchDVC.testing.memory import Setting, peak_memory, shown
 from torchDVC.testing.pictures import chosen_frames, filmed_frames
 from torchDVC.testing.real_streams import RealCoder, RealStream
+from torchDVC.util.beside import Beside, read_ahead
 from torchDVC.util.device import autocast
 from torchDVC.util.errors import ConfigError
 from torchDVC.util.files import atomic_folder
@@ -204,14 +205,23 @@ class Tester(Runner):
         waiting: dict[int, Frame] = {}
         watch = Stopwatch()
         pixels = reader.info.height * reader.info.width
-        pictures = self._pictures(reader, process, quality, self._sources(reader, waiting), measurement, stream)
-        with Progress(reader.info.frames, name, unit="frame") as bar, autocast(self.arithmetic, self.device):
+        sources = read_ahead(self._sources(reader, waiting))
+        pictures = self._pictures(reader, process, quality, sources, measurement, stream)
+        with (
+            Progress(reader.info.frames, name, unit="frame") as bar, autocast(self.arithmetic, self.device),
+            Beside[FrameRow]() as beside,
+        ):  # fmt: skip
+
+            def show(rows: Sequence[FrameRow]) -> None:
+                for row in rows:
+                    bar.update(rate=f"{row.bits / pixels:.4f} bpp", psnr=f"{row.psnr_rgb:.2f} dB")
+                    bar.say(self.forecast.frame(reader.info))
+
             for picture in watch.watch(pictures):
-                row = measurement.add(picture, waiting.pop(picture.frame.index))
+                show(beside.call(measurement.add, picture, waiting.pop(picture.frame.index)))
                 if stream is not None:
                     stream.remember(picture)
-                bar.update(rate=f"{row.bits / pixels:.4f} bpp", psnr=f"{row.psnr_rgb:.2f} dB")
-                bar.say(self.forecast.frame(reader.info))
+            show(beside.rest())
             if stream is None:
                 return {"encode_fps": watch.rate}
             return {
