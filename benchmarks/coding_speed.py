@@ -11,6 +11,7 @@ without an entropy coder, which needs a compiler.
 from __future__ import annotations
 
 import argparse
+import importlib
 import statistics
 import sys
 import time
@@ -99,10 +100,9 @@ def dcvc(pictures: Sequence[Tensor], folder: Path) -> Callable[[], Seconds]:
     """The P frames of DCVC-DC: its encoder's transforms, which hold its decoder's, and no entropy coder."""
     sys.path.insert(0, str(folder))
     try:
-        from src.models.video_model import DMC  # type: ignore[import-not-found]
+        model = importlib.import_module("src.models.video_model").DMC().eval()
     except ImportError as error:
         raise SystemExit(f"{folder}: no src/models/video_model.py of DCVC-DC here ({error})") from None
-    model = DMC().eval()
 
     @torch.no_grad()
     def run() -> Seconds:

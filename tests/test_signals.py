@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
 import pty
 import signal
@@ -78,9 +79,9 @@ def test_a_signal_within_an_import_waits_for_its_end(
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def work() -> None:
-        import interrupted_module  # type: ignore[import-not-found]
+        module = importlib.import_module("interrupted_module")
 
-        found.append(interrupted_module.whole)
+        found.append(module.whole)
         time.sleep(10)
 
     found: list[bool] = []
