@@ -166,11 +166,12 @@ def test_an_unknown_anchor_is_named():
         ({"gop_size": 2}, "gop_size is 1 for ours and 2 for other"),
         ({"matrix": "bt601"}, "matrix is bt709 for ours and bt601 for other"),
         ({"frames": 9}, "different test conditions on D s: frames is 5 for ours and 9 for other"),
+        ({"fps": 120.0}, "different test conditions on D s: fps is 25.0 for ours and 120.0 for other"),
         ({"width": 32}, "width is 64 for ours and 32 for other"),
     ],
 )
 def test_different_conditions_are_refused_or_labelled(change, message):
-    rows = [rd_row(), rd_row(codec="other", **change)]
+    rows = [rd_row(fps=25.0), rd_row(codec="other", **{"fps": 25.0} | change)]
     with pytest.raises(DataError, match=re.escape(message)):
         check_comparable(rows)
     ((name, value),) = change.items()
@@ -181,6 +182,14 @@ def test_equal_conditions_pass():
     rows = [rd_row(), rd_row(codec="other"), rd_row(sequence="t", frames=9, width=32)]
     check_comparable(rows)
     assert label_conditions(rows) == rows
+
+
+def test_rows_that_do_not_tell_their_rate_go_with_any():
+    rows = [rd_row(fps=25.0), rd_row(codec="old"), rd_row(codec="other", fps=25.0)]
+    check_comparable(rows)
+    assert label_conditions(rows) == rows
+    with pytest.raises(DataError, match="fps is 25.0 for ours and 50.0 for third"):
+        check_comparable([*rows[:2], rd_row(codec="third", fps=50.0)])
 
 
 def test_means_over_different_sequences_are_refused():

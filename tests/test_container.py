@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchDVC.bitstream.container import ContainerReader, IntraEntry, write_container
-from torchDVC.bitstream.container_format import HEADER_BYTES, HEADER_FIELDS, SYNC, Header, checksum, varint
+from torchDVC.bitstream.container_format import ASPECTS, HEADER_BYTES, HEADER_FIELDS, SYNC, Header, checksum, varint
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.util.errors import BitstreamError
 
@@ -110,6 +110,7 @@ def test_golden_bytes(path):
         matrix=st.sampled_from(["bt601", "bt709"]),
         range=st.sampled_from(["limited", "full"]),
         same_device=st.booleans(),
+        aspect=st.sampled_from(ASPECTS),
         intra_period=st.integers(0, 65535),
         gop_size=st.sampled_from([1, 2, 4, 8, 16, 32, 64, 128]),
         quality=st.integers(0, 255),

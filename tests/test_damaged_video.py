@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -44,6 +45,51 @@ def test_an_mp4_cut_anywhere_gives_its_frames_or_an_error(mp4: Path) -> None:
     found = subprocess.run(command, capture_output=True, text=True)
     assert (found.returncode, found.stderr) == (0, "")
     assert all(line.endswith(" 4 frames") for line in found.stdout.splitlines())
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "flv"])
+def test_other_files_cut_anywhere_give_their_frames_or_an_error(tmp_path: Path, mp4: Path, suffix: str) -> None:
+    whole = tmp_path / f"whole.{suffix}"
+    with av.open(str(mp4)) as old, av.open(str(whole), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    assert len(list(open_video(whole))) == 4
+    command = [sys.executable, "-c", CUT_EVERYWHERE, str(whole), str(tmp_path / f"cut.{suffix}")]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert all(line.endswith(" 4 frames") for line in found.stdout.splitlines())
+
+
+DISTURB = """
+import random, sys
+from pathlib import Path
+from torchDVC.dataset.video import open_video
+from torchDVC.util.errors import DataError
+
+whole, bad = Path(sys.argv[1]), Path(sys.argv[2])
+rng = random.Random(0)
+for trial in range(200):
+    data = bytearray(whole.read_bytes())
+    for _ in range(rng.choice((1, 3, 30))):
+        data[rng.randrange(len(data))] = rng.randrange(256)
+    bad.write_bytes(data)
+    try:
+        reader = open_video(bad)
+        assert reader.info.frames == len([frame.rgb for frame in reader])
+    except DataError as error:
+        assert str(error).startswith(f"{bad}: ") and "\\n" not in str(error), error
+"""
+
+
+@pytest.mark.parametrize("name", ["vp8_2pass.webm", "m2_mid.ts", "vfr264.avi", "av1_copy.ivf", "cover_first.mp4"])
+def test_disturbed_files_are_read_or_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    whole = Path(__file__).with_name("cases") / name
+    command = [sys.executable, "-c", DISTURB, str(whole), str(tmp_path / f"bad{whole.suffix}")]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (0, "")
 
 
 def test_titles_that_are_no_utf8_are_passed_over(mp4: Path) -> None:

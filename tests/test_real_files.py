@@ -53,6 +53,7 @@ def test_cases_are_encoded_whole(
         header = reader.header
     found = {"frames": header.frames, "width": header.width, "height": header.height, "fps": header.fps}
     assert found == {key: int(EXPECTED[name][key]) for key in found}
+    assert header.aspect == open_video(CASES / name).info.aspect
 
 
 def test_cases_are_tested_whole(small_model: SmallModel) -> None:
@@ -89,8 +90,15 @@ def test_a_palette_keeps_its_colours() -> None:
     assert red.sum() > 100
 
 
-def test_a_raw_dv_stream_has_wide_pixels() -> None:
-    assert open_video(CASES / "dv_pal.dv").info.aspect == Fraction(16, 15)
+def test_the_shape_of_pixels_outlives_coding(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHDVC_MODELS", str(tmp_path))
+    stream, clip = str(tmp_path / "a.lcp"), str(tmp_path / "a.y4m")
+    flags = ["--model", str(model_file), "--device", "cpu"]
+    assert codec(["encode", str(CASES / "dv_pal.dv"), stream, "--frames", "1", *flags]) == 0
+    assert codec(["decode", stream, clip, *flags]) == 0
+    assert open_video(CASES / "dv_pal.dv").info.aspect == open_video(clip).info.aspect == Fraction(16, 15)
 
 
 def test_cases_are_measured_by_anchors(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def decode(options: DecodeOptions) -> None:
         move(model, device)
         info = VideoInfo(
             header.width, header.height, header.frames, header.fps, header.matrix, header.range, str(options.input),
-            model.codec.format.bits,
+            model.codec.format.bits, aspect=header.aspect,
         )  # fmt: skip
         with open_writer(options.output, info) as writer:
             with Progress(header.frames, options.input.name, unit="frame") as bar:

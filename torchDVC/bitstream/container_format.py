@@ -25,6 +25,12 @@ REFERENCES_SHIFT = 4
 """A byte of the header holds the logarithm of the GOP size and, from this bit on, references of P frames minus 1."""
 RANGES, SAME_DEVICE = ("limited", "full"), 2
 """A byte of the header holds the index of the range; this bit is set where only the device that wrote it decodes it."""
+ASPECTS_SHIFT = 2
+ASPECTS = (None, *map(Fraction, (
+    "1", "12/11", "10/11", "16/11", "40/33", "24/11", "20/11", "32/11", "80/33", "18/11", "15/11", "64/33", "160/99",
+    "4/3", "3/2", "2", "16/15", "64/45", "8/9", "32/27",
+)))  # fmt: skip
+"""From this bit on, the same byte holds the shape of pixels, as H.273 (table 4) counts them, then those of DV."""
 HASH_BYTES = 16
 MAX_FRAMES = 2**31 - 1
 MAX_PIXELS = 2**26
@@ -70,7 +76,7 @@ HEADER_FIELDS = (
     Field("fps_numerator", 4, 1, 2**32 - 1),
     Field("fps_denominator", 4, 1, 2**32 - 1),
     Field("matrix", 1, 0, 1, ("bt601", "bt709")),
-    Field("range", 1, 0, SAME_DEVICE | 1),
+    Field("range", 1, 0, (len(ASPECTS) << ASPECTS_SHIFT) - 1),
     Field("intra_period", 2, 0, 2**16 - 1),
     Field("gop", 1, 0, (MAX_REFERENCES - 1) << REFERENCES_SHIFT | len(GOP_SIZES) - 1),
     Field("quality", 1, 0, 255),
@@ -87,6 +93,7 @@ class Header:
     intra_period, gop_size, references: coding structure, see `torchDVC.coding_structure`.
     quality: index of packets that say none; model: the first 16 bytes of the model's SHA-256.
     same_device: only the device that wrote it decodes it, as its model is not exact.
+    aspect: the width of a pixel over its height; None where that is not known. Only those of `ASPECTS` are kept.
     """
 
     width: int
@@ -101,6 +108,7 @@ class Header:
     model: bytes
     references: int = 1
     same_device: bool = False
+    aspect: Fraction | None = None
 
     @property
     def structure(self) -> CodingStructure:
@@ -123,7 +131,8 @@ class Header:
         }
         if self.range not in RANGES:
             raise ValueError(f"range is '{self.range}'; expected {' or '.join(RANGES)}")
-        values["range"] = RANGES.index(self.range) | SAME_DEVICE * self.same_device
+        aspect = ASPECTS.index(self.aspect) if self.aspect in ASPECTS else 0
+        values["range"] = RANGES.index(self.range) | SAME_DEVICE * self.same_device | aspect << ASPECTS_SHIFT
         if self.gop_size not in GOP_SIZES:
             raise ValueError(f"gop_size is {self.gop_size}; expected a power of two up to {GOP_SIZES[-1]}")
         if not 1 <= self.references <= MAX_REFERENCES:
@@ -149,10 +158,11 @@ class Header:
         references, log2_gop = divmod(values.pop("gop"), 1 << REFERENCES_SHIFT)
         if log2_gop >= len(GOP_SIZES):
             raise ValueError(f"gop_size is 2^{log2_gop}; expected at most {GOP_SIZES[-1]}")
-        same_device, value_range = divmod(values.pop("range"), SAME_DEVICE)
+        aspect, value_range = divmod(values.pop("range"), 1 << ASPECTS_SHIFT)
         return cls(
-            range=RANGES[value_range],
-            same_device=bool(same_device),
+            range=RANGES[value_range % SAME_DEVICE],
+            same_device=value_range >= SAME_DEVICE,
+            aspect=ASPECTS[aspect],
             frames=values.pop("frames") or None,
             fps=Fraction(values.pop("fps_numerator"), values.pop("fps_denominator")),
             gop_size=GOP_SIZES[log2_gop],

@@ -26,6 +26,7 @@ class Inspection:
         fields = {
             "file": f"{self._reader.path}, {self._reader.size} bytes",
             "pictures": f"{h.width}x{h.height}, {float(h.fps):g} frames/s, {h.matrix} {h.range}",
+            "pixels": f"{h.aspect.numerator}:{h.aspect.denominator}" if h.aspect else "of a shape that is not told",
             "frames": "not known: its encoder was interrupted" if h.frames is None else str(h.frames),
             "structure": f"{structure}; intra: {period}",
             "quality": str(h.quality),

@@ -32,7 +32,7 @@ def header_of(model: Model, info: VideoInfo, structure: CodingStructure, quality
         width=info.width, height=info.height, frames=None, fps=info.fps, matrix=info.matrix, range=info.range,
         intra_period=structure.intra_period, gop_size=structure.gop_size, quality=quality,
         model=bytes.fromhex(model.hash)[:HASH_BYTES], references=structure.references,
-        same_device=bool(model.device),
+        same_device=bool(model.device), aspect=info.aspect,
     )  # fmt: skip
     try:
         header.to_bytes()

@@ -28,7 +28,8 @@ from torchDVC.util.files import atomic_path, remove_leftovers
 from torchDVC.util.interrupts import Interrupts
 from torchDVC.util.progress import Progress
 
-_VERSION = 1
+_VERSION = 2
+"""Raised whenever clips come to be read in another way, so that what was decoded before is decoded again."""
 _END = struct.Struct("<Q8s")
 _MARK = b"lcpclip\n"
 _MAX_TRAILER = 1 << 28
