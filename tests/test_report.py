@@ -17,7 +17,6 @@ from torchDVC.dataset.pictures import write_png
 from torchDVC.dataset.video import open_video
 from torchDVC.report.command import main, write_report
 from torchDVC.report.images import Shown, choose, embed, find_pictures
-from torchDVC.results.per_frame import drift, nearest_points
 from torchDVC.results.rows import gather, write_rows
 
 MEGABYTE = 1_000_000
@@ -242,22 +241,6 @@ def test_pictures_are_exact_until_they_do_not_fit(tmp_path):
     fewer, _ = embed(shown, size // 20)
     assert 0 < len(fewer) < 8
     assert embed(shown, 10) == ([], "")
-
-
-def test_drift_by_hand():
-    """From I at 0 and 4: 38, 37, 36 and 36, 35 at distances 1, 2, 3 -> means 37, 36, 36; slope -0.5."""
-    values = {0: 40.0, 1: 38.0, 2: 37.0, 3: 36.0, 4: 41.0, 5: 36.0, 6: 35.0}
-    rows = [frame_row(frame=i, type="I" if i in (0, 4) else "P", psnr_rgb=v) for i, v in values.items()]
-    found = drift(rows)
-    assert found is not None
-    assert (found.distances, found.qualities, found.slope) == ((1, 2, 3), (37, 36, 36), pytest.approx(-0.5))
-    assert drift(rows[:1]) is None
-
-
-def test_nearest_points_are_by_ratio():
-    rows = curve_rows("ours", {0.1: 30.0, 0.4: 36.0})
-    assert [row.bpp for row in nearest_points(rows, 0.19)] == [0.1]
-    assert [row.bpp for row in nearest_points(rows, 0.21)] == [0.4]
 
 
 def test_what_was_run_is_said(page):
