@@ -15,6 +15,7 @@ from torchDVC.modules.frame_state import FrameState
 
 @codec_module(
     optional="mc block_motion ref_contexts", encoder_reads="frame", writes="recon:picture contexts:feature", codes=True,
+    levels="levels",
 )  # fmt: skip
 class BlockCoder(nn.Module):
     """Blocks of 4x4 to 16x16, predicted within the picture or by ``mc`` where that is there, transformed and coded.
@@ -35,7 +36,6 @@ class BlockCoder(nn.Module):
         patience: int = 30,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.quality_levels = levels
         self.schedule = Schedule(levels, lowest, highest, offsets, intra_offset)
         self.chroma_offset, self.trade, self.intra_trade = chroma_offset, trade, intra_trade
         self.contexts = Contexts(patience)

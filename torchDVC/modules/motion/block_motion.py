@@ -19,6 +19,7 @@ GRID = 8
 @codec_module(
     reads="refs", optional="ref_anchor ref_quarters ref_block_motion ref_motion_contexts", encoder_reads="frame",
     writes="block_motion:feature quarters:feature second:picture motion_contexts:feature flow_hat:flow", codes=True,
+    levels="levels",
 )  # fmt: skip
 class BlockMotion(nn.Module):
     """Vectors in quarter samples for blocks of 16x16 and 8x8, into the last picture, an older one, or the mean of both.
@@ -40,7 +41,7 @@ class BlockMotion(nn.Module):
         intra_offset: float = -1.0, trade: float = 0.16, patience: int = 30,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.quality_levels, self.trade = levels, trade
+        self.trade = trade
         self.schedule = Schedule(levels, lowest, highest, offsets, intra_offset)
         self.contexts = Contexts(patience)
 
@@ -109,8 +110,8 @@ def _fields(state: FrameState, item: int, rows: int, columns: int) -> tuple[np.n
 
 
 def _flow(motion: Tensor, state: FrameState) -> Tensor:
-    """(N, 2, H, W): how far each pixel of the last picture lies to the right and below, the last vectors repeated."""
+    """(N, 1, 2, H, W): how far each pixel of the last picture lies to the right and below, last vectors repeated."""
     vectors = motion[:, [COLUMN_0, ROW_0]].float() / 4
     flow = vectors.repeat_interleave(GRID, 2).repeat_interleave(GRID, 3)
     more = (0, state.width - flow.shape[3], 0, state.height - flow.shape[2])
-    return nn.functional.pad(flow, more, mode="replicate")
+    return nn.functional.pad(flow, more, mode="replicate")[:, None]
