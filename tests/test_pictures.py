@@ -105,3 +105,10 @@ def test_pictures_of_several_sizes_are_tested_one_by_one(album: Path, small_mode
 def test_pictures_of_one_size_stay_a_clip(album: Path) -> None:
     (album / "kodim02.png").unlink()
     assert [sequence.name for sequence in test_sequences([str(album)], singly=True)] == ["album"]
+
+
+def test_an_animation_in_a_folder_is_refused_before_anything_is_read(album: Path) -> None:
+    frames = [Image.new("RGB", (96, 64), (60 * i, 0, 0)) for i in range(3)]
+    frames[0].save(album / "kodim02.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match=r"kodim02\.png: an animation of 3 frames"):
+        open_video(album)

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from torchDVC.dataset.frame import Frame, VideoInfo
+from torchDVC.dataset.frame import Frame, ReadOptions, VideoInfo
 from torchDVC.dataset.layouts import find_layout
 from torchDVC.dataset.names import name_says
 from torchDVC.dataset.testing import SEQUENCES, STANDARD_FPS, test_sequences
+from torchDVC.dataset.training import training_set
 from torchDVC.dataset.video import open_video, open_writer
 from torchDVC.util.errors import DataError
 
@@ -164,3 +165,24 @@ def test_folders_of_pictures_have_the_rate_of_their_set_or_name(
     assert [sequence.open().info.fps for sequence in known] == [50, 60]
     assert [sequence.open().info.fps for sequence in test_sequences(["own"])] == [50, 30]
     assert known[0].open(fps=Fraction(12)).info.fps == 12
+
+
+def test_procedural_clips_keep_their_size() -> None:
+    sequences = test_sequences(["procedural"], ["clip0"], ReadOptions(size=(64, 48), fps=Fraction(50)))
+    info = sequences[0].open(frames=1).info
+    assert (info.width, info.height, info.fps) == (416, 240, 50)
+
+
+def test_rounding_of_training_clips_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}_{W}x{H}_12bit.yuv").write_bytes(2 * stored("yuv420p12le"))
+    clips = training_set(str(tmp_path), frames=2, patch_size=4, seed=0).clips
+    assert [clip.shape for clip in clips] == [(2, 3, H, W)] * 2
+    assert caplog.text.count("samples of 12 bits in training clips are rounded to 8") == 1
+
+
+def test_training_clips_follow_flags(tmp_path: Path) -> None:
+    (tmp_path / "a.yuv").write_bytes(2 * stored("nv12"))
+    for given, frames in ((ReadOptions(size=(W, H), pix_fmt="nv12"), 2), (ReadOptions(size=(W, H // 2)), 4)):
+        (clip,) = training_set(str(tmp_path), frames=2, patch_size=2, seed=0, given=given).clips
+        assert clip.shape[0] == frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,5 +79,6 @@ def _run(argv: Sequence[str] | None) -> None:
             qualities=options.qualities,
             ms_ssim=not options.no_ms_ssim,
             report=lambda count, what: progress.update(1, last=what),
+            note=lambda text: print(text, file=sys.stderr),
         )
     print(f"wrote {len(rows)} rate points to {options.save_dir / 'rd.csv'}")

@@ -94,6 +94,7 @@ def measure_anchors(
     qualities: Sequence[float] = (),
     ms_ssim: bool = True,
     report: Callable[[int, str], None] = lambda count, what: None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> list[RDRow]:
     """Measure every anchor on every sequence; put the rows into the tables of ``save_dir``, and return them.
 
@@ -107,6 +108,7 @@ def measure_anchors(
         qualities: rate points in place of each encoder's own.
         ms_ssim: measure MS-SSIM too, which takes the most time.
         report: called after each rate point with the number done and its name.
+        note: told what each clip is, before anything is encoded.
     """
     problems = list(quality_problems([codec.encoder for codec in codecs], qualities))
     if problems:
@@ -116,10 +118,12 @@ def measure_anchors(
     results = ResultsFolder(save_dir)
     for sequence in sequences:
         results.check_source(sequence.dataset, sequence.name, sequence.source)
+    clips = [(sequence, sequence.open(frames=frames, matrix=matrix)) for sequence in sequences]
+    for sequence, reader in clips:
+        note(f"{sequence.name}: {reader.info.read_in(8)}")
     done: list[PointResult] = []
-    for sequence in sequences:
+    for sequence, reader in clips:
         first = len(done)
-        reader = sequence.open(frames=frames, matrix=matrix)
         content = content_hash(reader)
         for codec in codecs:
             for quality in qualities or ENCODERS[codec.encoder].qualities:

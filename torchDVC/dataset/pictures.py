@@ -51,8 +51,7 @@ def decode_picture(source: Path | BinaryIO, name: str) -> Plane:
     with _opened(source, name) as picture:
         if picture.mode not in _MODES:
             raise DataError(f"{name}: picture of mode {picture.mode}; 8 and 16 bits a channel are read; convert it")
-        if (count := _frames_of(picture)) > 1:
-            raise DataError(f"{name}: an animation of {count} frames; name it by itself to read it as a clip")
+        _check_still(picture, name)
         deep = picture.mode.startswith("I") or "16B" in str(getattr(picture, "tile", ""))
         picture.load()  # finds damage, which FFmpeg passes over
         return _deep_rgb(source, name) if deep else _rgb(picture)
@@ -61,6 +60,11 @@ def decode_picture(source: Path | BinaryIO, name: str) -> Plane:
 def _rgb(picture: Image.Image) -> Plane:
     """A copy, as Pillow's memory cannot be written to."""
     return np.array(np.asarray(picture.convert("RGB")).transpose(2, 0, 1), order="C")
+
+
+def _check_still(picture: Image.Image, name: str) -> None:
+    if (count := _frames_of(picture)) > 1:
+        raise DataError(f"{name}: an animation of {count} frames; name it by itself to read it as a clip")
 
 
 def _frames_of(picture: Image.Image) -> int:
@@ -98,6 +102,7 @@ def stills(path: Path) -> list[Path]:
 def picture_size(source: Path | BinaryIO, name: str) -> tuple[int, int]:
     """(width, height), from the header only; messages call the file ``name``."""
     with _opened(source, name) as picture:
+        _check_still(picture, name)
         return picture.size
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +30,9 @@ NAMES = ("default", "procedural", "vimeo90k")
 
 PROCEDURAL_CLIPS = 128
 SEPTUPLET = 7
+RGB_BITS = 8
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,15 @@ class FileClip:
         reader = open_with(self.path, ReadOptions(size=self.size, pix_fmt=self.pix_fmt, count=False))
         if self.frames not in (None, reader.info.frames):
             raise DataError(f"{self.path}: has {reader.info.frames} frames instead of {self.frames}; unpack it again")
+        if reader.info.bits > RGB_BITS:
+            _warn_of_rounding(reader.info.bits)
         return (frame.rgb for frame in reader)
+
+
+@cache
+def _warn_of_rounding(bits: int) -> None:
+    """Said once."""
+    _log.warning("samples of %d bits in training clips are rounded to %d", bits, RGB_BITS)
 
 
 @dataclass(frozen=True)

@@ -98,11 +98,13 @@ def test_sequences(
         if not _asked(asked, [sequence.name for sequence in found]):
             known = [sequence for name in names for sequence in _names(name, singly)]
             raise DataError(f"no sequence '{asked}' in {', '.join(names)}{nearest(asked, known)}")
-    return [replace(sequence, given=replace(given, usual_fps=_usual_fps(sequence))) for sequence in found]
+    return [replace(sequence, given=_given_of(sequence, given)) for sequence in found]
 
 
-def _usual_fps(sequence: TestSequence) -> Fraction:
-    return STANDARD_FPS.get((sequence.dataset, sequence.name), DEFAULT_FPS)
+def _given_of(sequence: TestSequence, given: ReadOptions) -> ReadOptions:
+    """What is said of a sequence: its standard's rate, and no size of a procedural clip."""
+    fps = STANDARD_FPS.get((sequence.dataset, sequence.name), DEFAULT_FPS)
+    return replace(given, usual_fps=fps, size=None if sequence.path is None else given.size)
 
 
 def _check_names(sequences: Sequence[TestSequence]) -> None:
