@@ -93,11 +93,12 @@ def _discard(_: object) -> None:
 def bare_step(training: StageTraining, batch: Tensor) -> Step:
     """Forward, backward, clipping and update of the trainer's own codec and optimizer, and nothing else."""
     from torchDVC.coding_structure import CodedFrame
-    from torchDVC.models.loss import StageLoss, squared_error
+    from torchDVC.models.distortions import mse
+    from torchDVC.models.loss import StageLoss
     from torchDVC.util.device import autocast
 
     optimizer = training.updater.optimizer
-    loss = StageLoss(training.codec, training.stage, squared_error)
+    loss = StageLoss(training.codec, training.stage, mse)
     frames = [CodedFrame(0), CodedFrame(1, (0,))]
     quality = torch.zeros(len(batch), dtype=torch.int64)
     lmda = torch.full((len(batch),), 256.0)

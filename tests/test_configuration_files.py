@@ -192,7 +192,7 @@ def test_values_that_do_not_fit_an_annotation(annotation: str, value: Any) -> No
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("epoch = 3", "unknown key 'epoch' in [process: a]; did you mean 'epochs'?"),
+        ("epoch = 3", "unknown key 'epoch' in [process: a]; epochs takes its place, see docs/migration.md"),
         ("lr.motion_code = 1", "unknown key 'lr.motion_code' in [process: a]; did you mean 'lr.motion_codec'?"),
         ("epochs = 2.5", "epochs = '2.5'; expected a whole number of at least 1"),
         ("epochs =", "epochs = ''; expected a whole number of at least 1"),

@@ -58,7 +58,7 @@ def test_a_run_that_stays_not_finite_stops_and_saves_its_batch(
     small_model: SmallModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nan = staticmethod(lambda a, b: (a - b).flatten(1).mean(1) * torch.nan)
-    monkeypatch.setattr("torchDVC.training.stage.squared_error", nan)
+    monkeypatch.setattr("torchDVC.models.distortions.mse", nan)
     small_model.write("nan.cfg", TRAIN.replace("steps = 2", "steps = 30"))
     assert small_model.train("run", cfg="nan.cfg") == 2
     dump = small_model.path / "run/nonfinite_batch.safetensors"

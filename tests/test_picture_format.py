@@ -21,7 +21,7 @@ from torchDVC.dataset.frame import Frame, VideoInfo
 from torchDVC.dataset.picture_format import picture_format
 from torchDVC.dataset.planes import stored_type
 from torchDVC.dataset.video import open_video, open_writer
-from torchDVC.models.loss import squared_error
+from torchDVC.models.distortions import mse
 from torchDVC.models.model_file import load_model, save_model
 from torchDVC.results.metrics import picture_metrics
 
@@ -84,10 +84,10 @@ def test_distortion_is_weighted_by_plane(name: str) -> None:
     a = form.to_tensor(frame_of(8, 8, form.bits), CPU)
     y, u, v = form.split(a)
     other = form.join(y + 0.1, u + 0.2, v - 0.3)  # type: ignore[attr-defined]
-    assert float(form.distortion(squared_error, a, other)) == pytest.approx((6 * 0.01 + 0.04 + 0.09) / 8, rel=1e-5)
-    assert float(form.distortion(squared_error, a, other, (0, 1, 3))) == pytest.approx((0.04 + 0.27) / 4, rel=1e-5)
+    assert float(form.distortion(mse, a, other)) == pytest.approx((6 * 0.01 + 0.04 + 0.09) / 8, rel=1e-5)
+    assert float(form.distortion(mse, a, other, (0, 1, 3))) == pytest.approx((0.04 + 0.27) / 4, rel=1e-5)
     rgb = picture_format("rgb")
-    assert torch.equal(rgb.distortion(squared_error, a, other, (1, 2, 3)), squared_error(a, other))
+    assert torch.equal(rgb.distortion(mse, a, other, (1, 2, 3)), mse(a, other))
 
 
 def test_metrics_are_in_the_depth_of_the_source() -> None:

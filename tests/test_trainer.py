@@ -21,7 +21,8 @@ from torchDVC.config import load_run
 from torchDVC.config.command_line import parse_trainer
 from torchDVC.dataset.pictures import read_picture
 from torchDVC.models import checkpoints
-from torchDVC.models.loss import StageLoss, ms_ssim_loss, squared_error
+from torchDVC.models.distortions import load_distortion
+from torchDVC.models.loss import StageLoss
 from torchDVC.training.optimizers import AUX, make_optimizer, set_memory_format
 from torchDVC.training.position import Position
 from torchDVC.training.randomness import draw
@@ -370,7 +371,7 @@ def stage_loss(model: SmallModel, text: str, *flags: str) -> dict[str, float]:
     stage = trainer.config.stages[0]
     batch = torch.rand(2, stage.frames, 3, 64, 64)
     frames = training_frames(stage.pairs, stage.frames, random.Random(0))
-    distortion = ms_ssim_loss if options.ssim else squared_error
+    distortion = load_distortion("ms_ssim" if options.ssim else "mse")
     loss = StageLoss(trainer.codec, stage, distortion, options.i_lmda / options.lmda)
     values = loss(batch, frames, torch.zeros(2, dtype=torch.int64), torch.full((2,), options.lmda * options.lmda_scale))
     return {name: value.item() for name, value in values.items()}

@@ -32,6 +32,8 @@ STEPS = {"step1": (1,), "step2": (2,), "step3": (3,), "step123": (1, 2, 3), "ste
 """Named training pairs: the distances in frames between a picture and its reference, one drawn for each batch."""
 OR = "or"
 """Between named steps: one of them is drawn for each batch, as in ``step1orstep2``."""
+LAYERS = "layer:"
+"""Begins the text of values by temporal layer."""
 MAX_REFERENCES = 16
 """Of a P frame."""
 
@@ -116,6 +118,9 @@ class ByFrame:
         if self.layers:
             return self.values[min(info.layer, len(self.values) - 1)]
         return self.values[info.since_intra % len(self.values)]
+
+    def __str__(self) -> str:
+        return f"{LAYERS} " * self.layers + " ".join(f"{value:g}" for value in self.values)
 
 
 @dataclass(frozen=True)

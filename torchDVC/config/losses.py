@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import permutations
 
 from torchDVC.config.modes import KEPT, RECONSTRUCTION, REFERENCES, kinds
+from torchDVC.config.problems import Report
 from torchDVC.config.records import MODES, LossExpression, ModelConfig, Modes, Stage
+from torchDVC.config.registry import DISTORTION
+from torchDVC.config.scan import scan
 from torchDVC.config.values import Unexpected, number
 from torchDVC.util.errors import nearest
 
 _NAME = re.compile(r"[A-Za-z_]\w*(~[A-Za-z_]\w*)?")
-_DISTORTION = "distortion"
 PAIR = "~"
 """Between two pictures whose distortion is meant; a single one is compared with the source."""
 
@@ -60,9 +64,9 @@ def _pictures(codes: str, model: ModelConfig) -> list[str]:
 
 def pictures_of(term: str) -> tuple[str, str]:
     """The keys of the pictures that a distortion term compares; the second is "" where that is the source."""
-    if term == _DISTORTION:
+    if term == DISTORTION:
         return RECONSTRUCTION, ""
-    first, _, second = term.removesuffix(f"_{_DISTORTION}").partition(PAIR)
+    first, _, second = term.removesuffix(f"_{DISTORTION}").partition(PAIR)
     return first, second
 
 
@@ -98,8 +102,19 @@ def _pass_on(keys: set[str], codes: str, trained: str, model: ModelConfig) -> tu
 
 def _distortion_of(key: str, other: str = "") -> str:
     if other:
-        return f"{key}{PAIR}{other}_{_DISTORTION}"
-    return _DISTORTION if key == RECONSTRUCTION else f"{key}_{_DISTORTION}"
+        return f"{key}{PAIR}{other}_{DISTORTION}"
+    return DISTORTION if key == RECONSTRUCTION else f"{key}_{DISTORTION}"
+
+
+def check_distortion(name: str, model: ModelConfig) -> Iterator[tuple[str, str]]:
+    """What is wrong with a distortion that a stage names, and the key."""
+    known = scan(Report(), DISTORTION)
+    if name not in known:
+        yield DISTORTION, f"unknown distortion '{name}'{nearest(name, known)}"
+    elif model.format not in known[name].formats:
+        yield DISTORTION, f"distortion {name} is of {', '.join(known[name].formats)}, {model.name} is {model.format}"
+    elif known[name].requires and find_spec(known[name].requires) is None:
+        yield DISTORTION, f"distortion {name} needs the package {known[name].requires}, which is not installed"
 
 
 def check_losses(loss_r: LossExpression, loss_d: LossExpression, model: ModelConfig, modes: Modes) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torchDVC.coding_structure import ByFrame
 from torchDVC.config.arguments import levels_of
 from torchDVC.config.picture_formats import RGB
 from torchDVC.config.registry import ModuleType
@@ -90,6 +91,7 @@ class Modes:
         imode, pmode, bmode: strings of module codes; empty: no such frames.
         references: I and P frames that a P frame refers to, where there are so many.
         feature_reset: so many frames after an I frame, and again after as many, only pictures are handed on; 0: never.
+        quality_offsets: what an encoder adds to the quality level of each frame.
         where: ``file:line`` of the section.
     """
 
@@ -99,6 +101,7 @@ class Modes:
     bmode: str = ""
     references: int = 1
     feature_reset: int = 0
+    quality_offsets: ByFrame = ByFrame((0,))
     where: str = ""
 
     @property
@@ -134,6 +137,7 @@ class Stage(Modes):
         pairs: a name of `torchDVC.coding_structure.STEPS`, or a list for `torchDVC.coding_structure.parse_pairs`.
         loss_r, loss_d: rate and distortion terms; the loss is R + lmda * D, or R alone with ``only_rate``, or lmda * D
             alone with ``only_distortion``.
+        distortion: a name of `torchDVC.models.distortions`; ``frame_weights`` is what each frame's counts.
         parts: of trained modules of which only parts learn, ``<code>.<name of the part>``.
         freeze: patterns of parameter names that are not trained.
         yuv_weights: what the distortions of Y, U and V count in D, where the codec works in YUV.
@@ -170,6 +174,8 @@ class Stage(Modes):
     pairs: str = "step1"
     loss_r: LossExpression = ((1.0, "rate"),)
     loss_d: LossExpression = ((1.0, "distortion"),)
+    distortion: str = "mse"
+    frame_weights: ByFrame = ByFrame((1.0,))
     yuv_weights: tuple[float, float, float] = (6.0, 1.0, 1.0)
     lr: Mapping[str, float] = field(default_factory=dict)
     aux_lr: float = 1e-3

@@ -146,11 +146,12 @@ def latent_codec(*, from_zero: str = "", levels: str = "") -> Callable[[_Class],
 @overload
 def distortion(function: _Function) -> _Function: ...
 @overload
-def distortion(*, requires: str) -> Callable[[_Function], _Function]: ...
-def distortion(function: Any = None, *, requires: str = "") -> Any:
+def distortion(*, requires: str = "", formats: str = "") -> Callable[[_Function], _Function]: ...
+def distortion(function: Any = None, *, requires: str = "", formats: str = "") -> Any:
     """Declare a function of two pictures (N, 3, H, W) in [0, 1], the second the original, that gives (N,) a distortion.
 
-    A train cfg names it by its name. ``requires`` is a package that must be there for it.
+    A train cfg names it by its name. ``requires`` is a package that must be there for it; ``formats`` are the picture
+    formats that it is of, all where none is named.
     """
     return function or (lambda declared: declared)
 

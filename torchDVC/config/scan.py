@@ -40,7 +40,7 @@ _ARGUMENTS: Mapping[str, Mapping[str, type]] = {
         "from_zero": str, "levels": str, "weights_from": str, "formats": str,
     },
     LATENT: {"from_zero": str, "levels": str},
-    DISTORTION: {"requires": str},
+    DISTORTION: {"requires": str, "formats": str},
 }  # fmt: skip
 """What each decorator takes."""
 
@@ -167,7 +167,10 @@ def _module_type(file: Path, node: Any, call: ast.expr, classes: Mapping[str, as
     if isinstance(node, ast.ClassDef) == (decorator == DISTORTION):
         kind = "function" if decorator == DISTORTION else "class"
         raise _BadDeclarationError(call, f"{decorator} belongs on a {kind}")
-    declared = declaration(node.name, **_literals(call, decorator))
+    given = _literals(call, decorator)
+    if decorator == DISTORTION:
+        given.setdefault("formats", " ".join(PICTURE_FORMATS))
+    declared = declaration(node.name, **given)
     parameters = () if decorator == DISTORTION else _parameters(node, classes)
     if decorator == LATENT:
         parameters = parameters[1:]

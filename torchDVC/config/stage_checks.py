@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator
 
 from torchDVC.coding_structure import CodedFrame, frames_needed, parse_pairs, steps_of
-from torchDVC.config.losses import check_losses, terms_reached
+from torchDVC.config.losses import check_distortion, check_losses, terms_reached
 from torchDVC.config.modes import RECONSTRUCTION, check_modes, kinds, needs_of_references
 from torchDVC.config.picture_formats import RGB
 from torchDVC.config.records import MODES, ModelConfig, Modes, Process, Stage
@@ -45,6 +45,8 @@ def check_process(process: Process, model: ModelConfig) -> Iterator[Problem]:
 
 def _check_modes(modes: Modes, model: ModelConfig) -> Iterator[Problem]:
     yield from check_modes(modes, model)
+    if any(modes.quality_offsets.values) and not model.levels:
+        yield "quality_offsets", "quality_offsets need modules with quality levels, such as a latent of type Gain"
     if not modes.codes:
         yield "imode", f"[process: {modes.name}] runs nothing; expected imode, pmode or bmode"
 
@@ -105,6 +107,7 @@ def _check_loss(stage: Stage, model: ModelConfig, given: Container[str]) -> Iter
     if "yuv_weights" in given and model.format == RGB:
         yield "yuv_weights", f"yuv_weights has no use, since {model.name} works in {RGB}"
     yield from check_losses(loss_r, loss_d, model, stage).items()
+    yield from check_distortion(stage.distortion, model)
     if stage.only_rate and stage.only_distortion:
         yield "only_rate", "only_rate and only_distortion are both true; expected one of them"
     elif stage.only_rate and not stage.loss_r:

@@ -11,7 +11,7 @@ from torchDVC.config.modes import mode_string
 from torchDVC.config.problems import Report
 from torchDVC.config.records import MODES, ModelConfig, Process, TestConfig
 from torchDVC.config.stage_checks import check_process
-from torchDVC.config.values import Unexpected, choice, optional, switch, whole
+from torchDVC.config.values import MAX_OFFSET, Unexpected, by_frame, choice, optional, switch, whole
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -29,6 +29,7 @@ PROCESS_KEYS = {
     **{mode: Key(mode, mode_string) for mode in MODES},
     "references": Key("references", whole(1, MAX_REFERENCES)),
     "feature_reset": Key("feature_reset", whole(0)),
+    "quality_offsets": Key("quality_offsets", by_frame(whole(-MAX_OFFSET, MAX_OFFSET))),
 }
 HEADER_KEYS = {
     "frames": Key("frames", optional(whole(1), "all")),

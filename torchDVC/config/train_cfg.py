@@ -17,7 +17,7 @@ from torchDVC.config.records import ModelConfig, Stage, TrainConfig
 from torchDVC.config.stage_checks import check_stage
 from torchDVC.config.text_files import Section
 from torchDVC.config.training_checks import SCHEDULES
-from torchDVC.config.values import Unexpected, choice, number, optional, switch, whole, words
+from torchDVC.config.values import MAX_OFFSET, Unexpected, by_frame, choice, number, optional, switch, whole, words
 from torchDVC.util.errors import did_you_mean
 
 DEFAULT_LR = 1e-4
@@ -100,6 +100,7 @@ STAGE_KEYS = {
     "bmode": Key("bmode", mode_string),
     "references": Key("references", whole(1, MAX_REFERENCES)),
     "feature_reset": Key("feature_reset", whole(0)),
+    "quality_offsets": Key("quality_offsets", by_frame(whole(-MAX_OFFSET, MAX_OFFSET))),
     "train": Key("train", _trained),
     "epochs": Key("epochs", whole(1)),
     "steps": Key("steps", optional(whole(1), "all")),
@@ -109,6 +110,8 @@ STAGE_KEYS = {
     "pairs": Key("pairs", _pairs),
     "loss.R": Key("loss_r", loss_expression),
     "loss.D": Key("loss_d", loss_expression),
+    "distortion": Key("distortion", words),
+    "frame_weights": Key("frame_weights", by_frame(number())),
     "yuv_weights": Key("yuv_weights", _yuv_weights),
     "lr": Key("lr", number()),
     "aux_lr": Key("aux_lr", number()),

@@ -13,8 +13,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from torchDVC.coding_structure import LAYERS, ByFrame
 from torchDVC.util.errors import did_you_mean
 
+MAX_OFFSET = 255
+"""Quality levels differ by no more."""
 Reader = Callable[[str], Any]
 
 _SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -99,6 +102,19 @@ def existing_file(text: str) -> Path:
     if not os.path.isfile(any_path(text)):
         raise Unexpected("a file that exists")
     return any_path(text)
+
+
+def by_frame(reader: Reader) -> Reader:
+    """Values by position, ``0 2 1 2``, or by temporal layer, ``layer: 0 1 2``, as `ByFrame`."""
+
+    def read(text: str) -> ByFrame:
+        layers = text.startswith(LAYERS)
+        words = text.removeprefix(LAYERS).split()
+        if not words:
+            raise Unexpected(f"values by position such as 1 0.5, or by temporal layer such as {LAYERS} 1 0.5")
+        return ByFrame(tuple(map(reader, words)), layers)
+
+    return read
 
 
 def optional(reader: Reader, word: str) -> Reader:

@@ -15,18 +15,7 @@ from torchDVC.dataset.picture_format import Distortion
 from torchDVC.entropy.streams import Stream, TrainingStream
 from torchDVC.models.buffer import ClipBuffer
 from torchDVC.models.codec import Codec, CodedPicture
-from torchDVC.models.ms_ssim import ms_ssim
 from torchDVC.models.sequence import code_clip
-
-
-def squared_error(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared error of each picture, (N,), from (N, C, H, W) in [0, 1]."""
-    return (a - b).square().flatten(1).mean(1)
-
-
-def ms_ssim_loss(a: Tensor, b: Tensor) -> Tensor:
-    """1 - MS-SSIM of each picture, (N,)."""
-    return 1 - ms_ssim(a, b)
 
 
 class StageLoss(nn.Module):
@@ -37,7 +26,7 @@ class StageLoss(nn.Module):
     Args:
         codec: the codec.
         stage: modes, references and loss expressions.
-        distortion: `squared_error` or `ms_ssim_loss`.
+        distortion: one of `torchDVC.models.distortions`.
         intra_ratio: what the Lagrangian is multiplied by on I frames.
     """
 
@@ -53,7 +42,7 @@ class StageLoss(nn.Module):
 
         Args:
             clip: pictures (N, T, C, h, w) of the codec's format; frames, quality, new_stream, buffer: see `code_clip`.
-            lmda: (N,) Lagrangians.
+            lmda: (N,) Lagrangians of these levels.
             rnn: in place of the stage's.
 
         Returns:
@@ -72,11 +61,20 @@ class StageLoss(nn.Module):
                 continue
             of_picture = self._terms(picture)
             terms.append(of_picture)
-            weight = lmda * self.intra_ratio if picture.frame.type == "I" else lmda
+            weight = lmda * self._weight(picture, quality)
             rate = _evaluate(stage.rate_terms, of_picture, lmda)
             distortion = _evaluate(stage.distortion_terms, of_picture, lmda)
             losses.append((rate + weight * distortion).mean())
         return {"loss": torch.stack(losses).mean(), "aux": self.codec.aux_loss(), **_means(terms)}
+
+    def _weight(self, picture: CodedPicture, quality: Tensor) -> Tensor | float:
+        """What the Lagrangian of a picture is multiplied by; a frame of another level has that level's Lagrangian."""
+        weight: Tensor | float = self.stage.frame_weights(picture.info)
+        if picture.info.type == "I":
+            weight = weight * self.intra_ratio
+        if any(self.stage.quality_offsets.values):
+            weight = weight * self.codec.lmdas[picture.quality] / self.codec.lmdas[quality]
+        return weight
 
     def _terms(self, picture: CodedPicture) -> dict[str, Tensor]:
         """Every rate (bpp) and every needed distortion of a coded frame, each (N,)."""

@@ -30,6 +30,7 @@ from torchDVC.config.problems import Report, Where
 from torchDVC.config.records import MODES, Modes
 from torchDVC.config.registry import ModuleType
 from torchDVC.config.scan import load_class, scan
+from torchDVC.config.values import MAX_OFFSET, Unexpected, by_frame, whole
 from torchDVC.entropy.exact import ExactModule
 from torchDVC.models import checkpoints
 from torchDVC.models.codec import Codec
@@ -38,8 +39,11 @@ from torchDVC.util.errors import CheckpointError, ConfigError, nearest
 FORMAT = 1
 SHOWN_DIGITS = 12
 """Hexadecimal digits of a hash that messages and file names show."""
-HANDED_ON = {"references": MAX_REFERENCES, "feature_reset": 2**31 - 1}
-"""What modes have beside mode strings, and the most that it may be."""
+HANDED_ON = {
+    "references": whole(1, MAX_REFERENCES), "feature_reset": whole(0),
+    "quality_offsets": by_frame(whole(-MAX_OFFSET, MAX_OFFSET)),
+}  # fmt: skip
+"""What modes have beside mode strings; written as text, read by these."""
 SLACK = 16
 """Making a codec may take so many times the memory of its weights, for how they start and what goes with them."""
 
@@ -162,7 +166,7 @@ def _contents(codec: Codec, modes: Modes) -> dict[str, Any]:
 def _of_modes(modes: Modes) -> dict[str, Any]:
     """The mode strings, and what else is not as it usually is."""
     return {key: getattr(modes, key) for key in MODES} | {
-        key: getattr(modes, key) for key in HANDED_ON if getattr(modes, key) != getattr(Modes, key)
+        key: str(getattr(modes, key)) for key in HANDED_ON if getattr(modes, key) != getattr(Modes, key)
     }
 
 
@@ -302,10 +306,12 @@ def _modes(modes: Mapping[str, Any], config: ModelConfig) -> Process:
     codes = {key: mode for key, mode in modes.items() if key in MODES and isinstance(mode, str)}
     if codes.keys() != MODES.keys():
         raise CheckpointError(f"{config.path}: damaged: it lacks a mode string of {', '.join(MODES)}")
-    others: dict[str, Any] = {key: value for key, value in modes.items() if key not in MODES}
-    for key, value in others.items():
-        if key not in HANDED_ON or type(value) is not int or not 0 <= value <= HANDED_ON[key]:
-            raise CheckpointError(f"{config.path}: damaged: {key} is {value!r:.60}")
+    others: dict[str, Any] = {}
+    for key in modes.keys() - MODES.keys():
+        try:
+            others[key] = HANDED_ON[key](str(modes[key]))
+        except (KeyError, Unexpected) as error:
+            raise CheckpointError(f"{config.path}: damaged: {key} is {modes[key]!r:.60}") from error
     process = Process(config.name, **{**codes, **others}, where=str(config.path))
     for _, problem in check_modes(process, config):
         raise CheckpointError(f"{config.path}: {problem}")

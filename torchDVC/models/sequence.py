@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.coding_structure import CodedFrame, CodingStructure, FrameInfo
 from torchDVC.config import Modes
 from torchDVC.entropy.streams import Stream, TrainingStream
 from torchDVC.models.buffer import ClipBuffer, DecodedPictureBuffer
@@ -31,7 +31,7 @@ class FrameTask:
         frame: its index, type and references.
         stream: where its symbols go to or come from.
         source: pictures (N, C, h, w) of the codec's format; None where the stream reads.
-        quality: quality level, or (N,) of each picture.
+        quality: quality level, or (N,) of each picture; an encoder adds the ``quality_offsets`` of its modes.
     """
 
     frame: CodedFrame
@@ -94,6 +94,9 @@ def _code(
         if level >= codec.levels:
             raise BitstreamError(f"frame {task.frame.index}: quality {level}; the model has {codec.levels} levels")
         level = torch.full((task.stream.batch,), level, dtype=torch.int64, device=codec.lmdas.device)
+    if not task.stream.reading:
+        info = FrameInfo.of(task.frame, [reference.info for reference in references])
+        level = (level + int(modes.quality_offsets(info))).clamp(0, codec.levels - 1)
     return codec.code_frame(task.frame, modes, size, task.stream, references, source=task.source, quality=level)
 
 

@@ -16,7 +16,8 @@ from torchDVC.config.command_line import TrainOptions
 from torchDVC.dataset.frame import ReadOptions
 from torchDVC.dataset.training import TrainingClips, training_loader, training_set
 from torchDVC.models.buffer import ClipBuffer
-from torchDVC.models.loss import StageLoss, ms_ssim_loss, squared_error
+from torchDVC.models.distortions import load_distortion
+from torchDVC.models.loss import StageLoss
 from torchDVC.training.arithmetic import Arithmetic, candidates, fastest, timed
 from torchDVC.training.optimizers import enter_stage, set_learning_rates, set_memory_format
 from torchDVC.training.position import check_data
@@ -59,7 +60,7 @@ class StageTraining:
         self.updater.enter(stage)
         enter_stage(self.codec, self.updater.optimizer, stage, options.aux)
         self._set_lagrangians()
-        distortion = ms_ssim_loss if options.ssim else squared_error
+        distortion = load_distortion("ms_ssim" if options.ssim else stage.distortion)
         self.loss = fabric.setup_module(StageLoss(self.codec, stage, distortion, options.i_lmda / options.lmda))
         check_data(state.data, stage, str(options.folder))
         self.clips = self._training_set()
