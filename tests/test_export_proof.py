@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +15,12 @@ from tests.lively_models import lively
 from tests.small_model import SmallModel
 from torchDVC.bitstream import commands
 from torchDVC.codec import main
-from torchDVC.config import Modes, load_model_config
-from torchDVC.models import checkpoints
+from torchDVC.config import Modes, load_model_config, load_run
+from torchDVC.models import checkpoints, exactness
 from torchDVC.models.codec import Codec
 from torchDVC.models.exactness import differences
 from torchDVC.models.model_file import fixed, load_model
+from torchDVC.modules.inter.block_coder import BlockCoder
 
 PLUGIN = '''
 from __future__ import annotations
@@ -148,3 +152,23 @@ def test_an_inexact_model_is_marked_and_a_decoder_elsewhere_says_so(
     monkeypatch.setattr(commands, "described", lambda device: "another machine")
     main(["decode", "out.lcp", "there.y4m"])
     assert "here is another machine: decoded pictures may be wrong" in caplog.text
+
+
+def test_decisions_on_a_tape_are_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder whose contexts are others reads something else."""
+    model, tests = load_run("box.csv", "box.cfg", "test")
+    (process,) = tests.processes
+    codec = fixed(Codec(model), process).codec
+    assert differences(codec, process) == []
+
+    @contextlib.contextmanager
+    def in_another_quality(codec: Codec) -> Iterator[Codec]:
+        other = copy.deepcopy(codec)
+        coder = other.get_submodule("block_codec")
+        assert isinstance(coder, BlockCoder)
+        coder.schedule = dataclasses.replace(coder.schedule, lowest=20.0)
+        yield other
+
+    monkeypatch.setattr(exactness, "_WAYS", {"in another quality": in_another_quality})
+    (difference,) = differences(codec, process)
+    assert (difference.module, difference.what) == ("block_codec", "it reads other decisions than were written")

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,8 +24,7 @@ from torch.utils._pytree import tree_map
 
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.config import Modes
-from torchDVC.entropy.streams import EstimatingStream, SymbolStream
-from torchDVC.entropy.tables import Tables
+from torchDVC.entropy.replay import Coded, DifferentError, NotingStream, Taped, ToldStream
 from torchDVC.models.codec import Codec, evaluating
 from torchDVC.models.sequence import FrameTask, code_frames, code_sequence
 from torchDVC.util.errors import first_line
@@ -83,93 +81,42 @@ Way = Callable[[Codec], contextlib.AbstractContextManager[Codec]]
 """Gives the codec, or another like it, to decode with inside."""
 
 
-# --- one stream that notes, one that is told
+@dataclass(frozen=True)
+class _Frame:
+    """A coded frame."""
+
+    frame: CodedFrame
+    quality: int
+    events: list[Coded | Taped]
 
 
-Event = tuple[str, Tensor, Tensor, Tables]
-"""A call of the coder: module label, symbols, table rows and tables."""
-
-
-class _Noting(EstimatingStream):
-    """Keeps everything that was coded."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.events: list[Event] = []
-
-    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
-        symbols = super()._transfer(symbols, rows, tables)
-        self.events.append((self._label, symbols.clone(), rows.clone(), tables))
-        return symbols
-
-
-class _Different(Exception):
-    """Decoding cannot go on: it does not ask for what was coded."""
-
-
-class _Told(SymbolStream):
-    """Gives a decoder the symbols that were coded, and notes where it asks for them with another table."""
-
-    reading = True
-
-    def __init__(self, events: list[Event]) -> None:
-        super().__init__()
-        self._events = iter(events)
-        self.found: list[tuple[str, str]] = []
-
-    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
-        label, coded, expected, own = next(self._events, ("", rows, rows, tables))
-        if label != self._label or rows.shape != expected.shape:
-            self.found.append((self._label, "it codes other latents"))
-            raise _Different
-        changed = int((rows != expected).sum())
-        if changed:
-            self.found.append((label, f"{changed} of {rows.numel()} table indexes change"))
-        if not _same(tables, own):
-            self.found.append((label, "its tables change"))
-        return coded
-
-
-def _same(a: Tables, b: Tables) -> bool:
-    arrays = zip(a.to_arrays().values(), b.to_arrays().values(), strict=True)
-    return a is b or all(np.array_equal(x, y) for x, y in arrays)
-
-
-def _coded(codec: Codec, modes: Modes) -> list[tuple[CodedFrame, list[Event]]]:
+def _coded(codec: Codec, modes: Modes) -> list[_Frame]:
     """What coding a short clip asks of the coder, with a frame of each type that the model has a mode for."""
     b_frames = bool(modes.bmode)
     intra_period = 2 * (b_frames and not modes.pmode)
     structure = CodingStructure(intra_period, 1 + b_frames, modes.references)
     count = 1 + 2 * b_frames + modes.references * bool(modes.pmode) + bool(modes.pmode and not b_frames)
-    streams: list[_Noting] = []
-
-    def new_stream(frame: CodedFrame) -> _Noting:
-        streams.append(_Noting())
-        return streams[-1]
-
     sources = [codec.format.from_rgb(picture) for picture in _clip(count, codec.lmdas.device)]
     pictures = code_sequence(
-        codec, modes, structure, SIZE, new_stream, sources=sources, quality=codec.levels // 2
+        codec, modes, structure, SIZE, lambda frame: NotingStream(), sources=sources, quality=codec.levels // 2
     )
-    frames = [picture.frame for picture in pictures]
-    return [(frame, stream.events) for frame, stream in zip(frames, streams, strict=True)]
-
-
-def _decoded(
-    decoding: Way, codec: Codec, modes: Modes, coded: list[tuple[CodedFrame, list[Event]]], how: str
-) -> Iterator[Difference]:
-    """What is different when these frames are decoded in a way."""
-    labels = {spec.label: spec.name for spec in codec.config.modules}
-    told = [_Told(events) for _, events in coded]
-    tasks = [
-        FrameTask(frame, stream, quality=codec.levels // 2)
-        for (frame, _), stream in zip(coded, told, strict=True)
+    return [
+        _Frame(picture.frame, int(picture.quality), picture.stream.events)
+        for picture in pictures
+        if isinstance(picture.stream, NotingStream)
     ]
-    with contextlib.suppress(_Different), decoding(codec) as decoder:
+
+
+def _decoded(decoding: Way, codec: Codec, modes: Modes, coded: list[_Frame], how: str) -> Iterator[Difference]:
+    """What is different when these frames are decoded in a way."""
+    names = {spec.label: spec.name for spec in codec.config.modules}
+    streams = [ToldStream(item.events) for item in coded]
+    tasks = [FrameTask(item.frame, stream, quality=item.quality) for item, stream in zip(coded, streams, strict=True)]
+    with contextlib.suppress(DifferentError), decoding(codec) as decoder:
         for _ in code_frames(decoder, modes, SIZE, tasks):
             pass
-    for (frame, _), stream in zip(coded, told, strict=True):
-        yield from (Difference(labels[label], frame, how, what) for label, what in stream.found)
+    for item, stream in zip(coded, streams, strict=True):
+        yield from (Difference(names[label], item.frame, how, what) for label, what in stream.found)
 
 
 def _clip(frames: int, device: torch.device) -> list[Tensor]:
