@@ -20,18 +20,37 @@ from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.entropy.streams import EstimatingStream, ReadingStream, WritingStream
 from torchDVC.models.codec import Codec
 from torchDVC.models.model_file import Model, fixed
-from torchDVC.models.sequence import code_sequence
+from torchDVC.models.sequence import code_clip, code_sequence
 from torchDVC.results.bd_rate import Curve, bd_rate
 from torchDVC.results.metrics import psnr_of_mse
 from torchDVC.util.errors import BitstreamError
 
-MODES = Modes("box", "b", "mcb", "")
+MODES = Modes("box", "bf", "mcbf", "")
 STRUCTURE = CodingStructure(0)
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
     return fixed(Codec(load_model_config("box.csv")), MODES)
+
+
+@pytest.fixture(scope="module")
+def filtering() -> Model:
+    """A model whose filter has learned one picture for a moment."""
+    torch.manual_seed(0)
+    codec = Codec(load_model_config("box.csv"))
+    clip = torch.stack([codec.format.to_tensor(frame, torch.device("cpu")) for frame in frames_of(1, (64, 96))], 1)
+    codec.eval().get_submodule("loop_filter").train()
+    optimizer = torch.optim.Adam(codec.get_submodule("loop_filter").parameters(), 1e-3)
+    losses = []
+    for _ in range(40):
+        [picture] = code_clip(codec, clip, [CodedFrame(0)], MODES, quality=20)
+        losses.append((picture.state["recon"] - clip[:, 0]).square().mean())
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.99 * losses[0]
+    return fixed(codec, MODES)
 
 
 def frames_of(count: int, size: tuple[int, int], index: int = 0) -> list[Frame]:
@@ -60,6 +79,16 @@ def test_a_file_holds_the_encoders_pictures_to_the_bit(
         decoded = [p.state["recon"] for p in read_frames(model, reader)]
     assert len(decoded) == 7
     assert all(torch.equal(a, b) for a, b in zip(coded, decoded, strict=True))
+
+
+def test_what_the_filter_changes_is_the_same_on_both_sides(filtering: Model, model: Model, tmp_path: Path) -> None:
+    frames = frames_of(5, (64, 96))
+    plain = write(tmp_path / "plain.lcp", model, frames, 20)
+    coded = write(tmp_path / "a.lcp", filtering, frames, 20)
+    with ContainerReader(tmp_path / "a.lcp") as reader:
+        decoded = [p.state["recon"] for p in read_frames(filtering, reader)]
+    assert all(torch.equal(a, b) for a, b in zip(coded, decoded, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(coded, plain, strict=True))
 
 
 def test_the_estimated_rate_is_that_of_the_payload(model: Model) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +32,6 @@ MOST_DECISIONS = 80 * BLOCK * BLOCK
 """A macroblock takes no more decisions than this."""
 PLANE_WEIGHTS = (1.0, 4.43, 3.44)
 """How much a squared error in U and V counts in RGB beside one in Y (BT.709, limited range, chroma for four pixels)."""
-LEARNED = ("slots", "weights", "squash", "stretch", "rates")
-"""Fields of the space that a model file holds; the first two adapt."""
 
 
 class Contexts(nn.Module):
@@ -50,33 +48,38 @@ class Contexts(nn.Module):
         super().__init__()
         self.patience = patience
         space = new_space()
-        for name in LEARNED:
-            self.register_buffer(name, torch.from_numpy(space[name][0].astype(np.int64).astype(np.int32)))
+        self.register_buffer("slots", torch.from_numpy(space["slots"][0].view(np.int32)))
+        self.register_buffer("weights", torch.from_numpy(space["weights"][0]))
 
     def begin(self, handed_on: Tensor | None, item: int) -> np.ndarray:
         """A space with the state that the last frame handed on, (N, R, …) int32, or with the start."""
         space = new_space()
-        for name in LEARNED:
-            learned = self.get_buffer(name).cpu().numpy()
-            space[name] = learned.view(np.uint32) if name == "slots" else learned
-        if handed_on is not None:
-            state = handed_on[item, 0].cpu().numpy()
-            slots = self.slots.numel()
-            space["slots"] = state[:slots].view(np.uint32).reshape(tuple(self.slots.shape))
-            space["weights"] = state[slots:].reshape(tuple(self.weights.shape))
+        if handed_on is None:
+            handed_on = torch.cat([self.slots.flatten(), self.weights.flatten()]).expand(item + 1, 1, -1)
+        set_state(space, handed_on[item, 0])
         return space
 
-    def end(self, spaces: Iterable[np.ndarray]) -> Tensor:
+    def end(self, spaces: Sequence[np.ndarray]) -> Tensor:
         """The states to hand on, (N, …) int32; in training the start becomes the last of them."""
-        states = []
-        for space in spaces:
-            states.append(np.concatenate([space["slots"].view(np.int32).ravel(), space["weights"].ravel()]))
         if self.training:
-            slots = space["slots"][0]
+            slots, weights = spaces[-1]["slots"][0], spaces[-1]["weights"][0]
             seen = np.minimum(slots & 1023, self.patience).astype(np.uint32)
             self.slots.copy_(torch.from_numpy((slots & ~np.uint32(1023) | seen).view(np.int32)))
-            self.weights.copy_(torch.from_numpy(space["weights"][0]))
-        return torch.from_numpy(np.stack(states))
+            self.weights.copy_(torch.from_numpy(weights))
+        return torch.stack([state_of(space) for space in spaces])
+
+
+def state_of(space: np.ndarray) -> Tensor:
+    """What adapted contexts know, flat int32."""
+    return torch.from_numpy(np.concatenate([space["slots"].view(np.int32).ravel(), space["weights"].ravel()]))
+
+
+def set_state(space: np.ndarray, state: Tensor) -> None:
+    """Make a space know what another one did; see `state_of`."""
+    flat = state.cpu().numpy()
+    slots = space["slots"].size
+    space["slots"] = flat[:slots].view(np.uint32).reshape(space["slots"].shape)
+    space["weights"] = flat[slots:].reshape(space["weights"].shape)
 
 
 class Planes:

@@ -12,7 +12,7 @@ from torchDVC.modules.block.space import PREDICTED, RECON
 from torchDVC.modules.frame_state import FrameState
 
 
-@codec_module(reads="refs block_motion quarters second", writes="mc:picture")
+@codec_module(reads="refs block_motion quarters second", writes="mc:picture", formats="yuv420")
 class OverlappedCompensation(nn.Module):
     """Prediction by what `BlockMotion` writes: each sample a weighted mean by the vectors of the four blocks around it.
 

@@ -9,19 +9,21 @@ from torch import Tensor, nn
 from torchDVC.config.registry import codec_module
 from torchDVC.entropy.streams import Stream
 from torchDVC.modules.block.coder import BLOCK, Contexts, Planes, Schedule, run_rows, set_quality
-from torchDVC.modules.block.space import MOTION, PLANNED, PREDICTED, RECON, SOURCE
+from torchDVC.modules.block.space import MOTION, PLANNED, PREDICTED, RECON, SOURCE, STEP_Y
 from torchDVC.modules.frame_state import FrameState
 
 
 @codec_module(
-    optional="mc block_motion ref_contexts", encoder_reads="frame", writes="recon:picture contexts:feature", codes=True,
-    levels="levels",
+    optional="mc block_motion ref_contexts", encoder_reads="frame",
+    writes="recon:picture contexts:feature step:feature", codes=True, levels="levels", formats="yuv420",
 )  # fmt: skip
 class BlockCoder(nn.Module):
     """Blocks of 4x4 to 16x16, predicted within the picture or by ``mc`` where that is there, transformed and coded.
 
     Everything that a decoder computes is an integer, so pictures are the same to the bit on every machine. Levels are
     chosen by rate and distortion with the rates of the contexts themselves. Pictures are YUV 4:2:0.
+
+    Writes ``recon``; ``contexts``, what they have learned; ``step`` (N,), that of luma in 1/64 codes.
 
     Args:
         levels, lowest, highest, offsets, intra_offset: see `Schedule`.
@@ -46,7 +48,8 @@ class BlockCoder(nn.Module):
         recon = torch.stack([planes.get(RECON, state.height, state.width) for planes, _ in coded])
         contexts = self.contexts.end([space for _, space in coded])
         device = state.quality.device
-        return {"recon": recon.to(device), "contexts": contexts.to(device)}
+        steps = torch.tensor([int(space["params"][0, STEP_Y]) for _, space in coded])
+        return {"recon": recon.to(device), "contexts": contexts.to(device), "step": steps.to(device)}
 
     def _code(self, state: FrameState, stream: Stream, item: int) -> tuple[Planes, np.ndarray]:
         from torchDVC.modules.block.picture import code_row

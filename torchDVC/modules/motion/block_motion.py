@@ -18,8 +18,8 @@ GRID = 8
 
 @codec_module(
     reads="refs", optional="ref_anchor ref_quarters ref_block_motion ref_motion_contexts", encoder_reads="frame",
-    writes="block_motion:feature quarters:feature second:picture motion_contexts:feature flow_hat:flow", codes=True,
-    levels="levels",
+    writes="block_motion:feature quarters:feature second:picture motion_contexts:feature flow_hat:flow",
+    codes=True, levels="levels", formats="yuv420",
 )  # fmt: skip
 class BlockMotion(nn.Module):
     """Vectors in quarter samples for blocks of 16x16 and 8x8, into the last picture, an older one, or the mean of both.
