@@ -192,7 +192,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         (("epochs = 2", "epochs = 3"), "epochs of stage motion was 2 and is 3 now"),
         (("[process: joint]", "[process: last]"), "stages of the train cfg was intra motion joint and is intra motion"),
         (("[header]", "[header]\noptimizer = sgd"), "optimizer of stage intra was adam and is sgd now"),
-        (('"width": 6', '"width": 7'), "module intra_codec of the model csv was"),
+        (('"width": 6', '"width": 7'), "width of module intra_codec was 6 and is 7 now"),
     ],
 )
 def test_a_run_is_not_resumed_under_other_conditions(

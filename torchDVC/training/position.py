@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torchDVC.config import ModelConfig, Stage, TrainConfig
 from torchDVC.config.command_line import TrainOptions
@@ -38,11 +39,21 @@ def conditions(options: TrainOptions, model: ModelConfig, config: TrainConfig, d
     found = {f"--{name}": str(getattr(options, name)) for name in flags}
     found["number of devices"] = str(devices)
     for spec in model.modules:
-        found[f"module {spec.name} of the model csv"] = f"{spec.code} {spec.type.name} {dict(spec.args)}"
+        found[f"module {spec.name} of the model csv"] = f"{spec.code} {spec.type.name}"
+        found |= {f"{name} of module {spec.name}": value for name, value in _arguments(spec.args)}
     found[STAGES] = " ".join(stage.name for stage in config.stages)
     for stage in config.stages:
         found |= {_of_stage(key, stage.name): value for key, value in _values(stage).items()}
     return found
+
+
+def _arguments(args: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Arguments with their values, those of a latent codec as ``latent.width``."""
+    for name, value in args.items():
+        if isinstance(value, Mapping):
+            yield from _arguments(value, f"{before}{name}.")
+        else:
+            yield before + name, str(value)
 
 
 def check_data(known: dict[str, str], stage: Stage, where: str) -> None:
