@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +22,7 @@ from torchDVC.models.codec import Codec
 from torchDVC.models.model_file import Model, fixed
 from torchDVC.util.errors import BitstreamError
 
-SMALL = {
-    "width": 6, "channels": 8, "kernel_size": 3, "widths": [4, 4], "blocks": 1,
-    "latent": {"type": "Hyperprior", "width": 6},
-}  # fmt: skip
+SMALL = {"width": 6, "channels": 8, "kernel_size": 3, "widths": [4, 4], "blocks": 1}
 """Arguments that make a module small, for those types that have them."""
 ALL_MODES = Modes("all", "i", "emcr", "emcr")
 
@@ -34,10 +33,16 @@ def small(config: ModelConfig) -> ModelConfig:
     for spec in config.modules:
         names = {parameter.name for parameter in spec.type.parameters}
         args = {**spec.args, **{name: value for name, value in SMALL.items() if name in names}}
-        if spec.args.get("latent", {}).get("type") == "Factorized":
-            args["latent"] = spec.args["latent"]
+        if "latent" in names:
+            args["latent"] = _small_latent(spec.args.get("latent", {"type": "Hyperprior"}))
         modules.append(dataclasses.replace(spec, args=args, weights=None))
     return dataclasses.replace(config, modules=tuple(modules))
+
+
+def _small_latent(latent: Mapping[str, Any]) -> dict[str, Any]:
+    """The same latent codecs with a few channels."""
+    args = {key: _small_latent(value) if isinstance(value, Mapping) else value for key, value in latent.items()}
+    return args if args["type"] in ("Factorized", "Gain", "Skip") else {**args, "width": SMALL["width"]}
 
 
 def lively(codec: Codec, seed: int = 0) -> Codec:

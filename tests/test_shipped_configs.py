@@ -30,7 +30,10 @@ def fits(model: str, cfg: str, kind: str) -> bool:
 
 
 MODELS, TRAIN, TEST = shipped("model", "csv"), shipped("train", "cfg"), shipped("test", "cfg")
-TRAINED = [(model, cfg) for model in MODELS for cfg in TRAIN if fits(model, cfg, "train")]
+TRAINED = [
+    (model, cfg) for model in MODELS for cfg in TRAIN
+    if Path(cfg).parent.name in (Path(model).stem, Path(model).parent.name) and fits(model, cfg, "train")
+]
 TESTED = [(model, cfg) for model in MODELS for cfg in TEST if fits(model, cfg, "test")]
 
 

@@ -61,6 +61,13 @@ class GDN(nn.Module):
         return x * (norm.sqrt() if self.inverse else norm.rsqrt())
 
 
+def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer, which gives zeros before training."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
 def warp(picture: Tensor, flow: Tensor) -> Tensor:
     """Backward bilinear warping in float32, borders repeated: out(x) = picture(x + flow(x)), NaN where the flow is.
 

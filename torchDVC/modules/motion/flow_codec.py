@@ -17,12 +17,14 @@ which is 1/8 of a pixel for the whole block."""
 
 
 @codec_module(
-    reads="refs", encoder_reads="flow", writes="flow_hat:flow warped_refs:feature warped:picture", codes=True
+    reads="refs", optional="flow_expected", encoder_reads="flow",
+    writes="flow_hat:flow warped_refs:feature warped:picture", codes=True,
 )
 class FlowCodec(nn.Module):
     """Codes optical flow with GDN transforms (Lu et al. 2019, "DVC", section 3.3), and warps by it.
 
-    The flow to each reference is coded by itself, so that one network serves any number of references. Writes
+    The flow to each reference is coded by itself, so that one network serves any number of references; where it is
+    expected to be ``flow_expected``, the difference to that. Writes
     ``flow_hat`` (N, R, 2, H, W) in pixels, ``warped_refs`` (N, R, 3, H, W), the references warped by it, and
     ``warped`` (N, 3, H, W), their mean.
 
@@ -41,8 +43,9 @@ class FlowCodec(nn.Module):
         self.latent = build_latent(latent, Form(channels, spreads=tuple(spreads)))
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
-        y = None if stream.reading else self.g_a(fold(state["flow"]) / FLOW_SCALE)
+        expected = fold(state["flow_expected"]) if "flow_expected" in state else 0.0
+        y = None if stream.reading else self.g_a((fold(state["flow"]) - expected) / FLOW_SCALE)
         y_hat = self.latent(y, stream, state.per_reference())
-        flow_hat = self.g_s(y_hat).float() * FLOW_SCALE
+        flow_hat = expected + self.g_s(y_hat).float() * FLOW_SCALE
         warped = unfold(warp(fold(state["refs"]), flow_hat), state.batch)
         return {"flow_hat": unfold(flow_hat, state.batch), "warped_refs": warped, "warped": warped.mean(1)}
