@@ -327,6 +327,9 @@ def test_shards(tmp_path: Path) -> None:
             expected = marked_clip(number, 11, 40, 30)
             assert all(np.array_equal(shard_clip.frame(t), expected[t]) for t in range(11))
         assert equal(batches(clips, steps=5), batches(clips, steps=5, num_workers=2))
+        ranks = [batches(clips, batch_size=1, rank=rank, world_size=2, num_workers=2) for rank in range(2)]
+        taken = [int(batch[0, 0, 0, 0, 0]) // 16 for of_rank in ranks for batch in of_rank]
+        assert len(taken) == 6 and set(taken) == set(range(6))  # each clip once, by one rank
 
 
 @pytest.mark.parametrize("workers", [0, 2])
