@@ -47,7 +47,7 @@ def write_results(folder: Path) -> Path:
 
 
 def write_training(folder: Path) -> None:
-    """The ``metrics.csv`` of a run of two stages, with a line that a killed run left."""
+    """The ``metrics.csv`` of a run of two stages, with a line that a killed run left, and pictures over time."""
     folder.mkdir(parents=True)
     lines = ["step,seconds,stage,epoch,loss,val_loss"]
     for step in range(10, 410, 10):
@@ -55,6 +55,9 @@ def write_training(folder: Path) -> None:
         validated = f"{200 / step}" if step % 200 == 0 else ""
         lines.append(f"{step},{step * 3},{stage},{step // 200},{100 / step},{validated}")
     (folder / "metrics.csv").write_text("\n".join([*lines, "420,12"]))
+    (folder / "pictures").mkdir()
+    for step in range(20, 220, 20):
+        write_png(folder / "pictures" / f"{step:08}.png", np.full((3, 200, 400), step, np.uint8))
 
 
 def write_coded(folder: Path) -> Path:

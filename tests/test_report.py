@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html.parser
+import io
 import json
 import re
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from tests.report_results import CLIPS, RATES, write_coded, write_results, write_training
 from tests.result_rows import curve_rows, frame_row, rd_row
-from torchDVC.dataset.pictures import write_png
+from torchDVC.dataset.pictures import decode_picture, write_png
 from torchDVC.dataset.video import open_video
 from torchDVC.report.command import main, write_report
 from torchDVC.report.images import Shown, choose, embed, find_pictures
@@ -280,6 +281,9 @@ def test_training_has_its_curves(tmp_path):
     assert (run["name"], [stage["name"] for stage in run["stages"]]) == ("base", ["motion", "joint"])
     assert run["terms"]["loss"][0] == [10, 0.5, 10] and len(run["terms"]["loss"]) == 40
     assert run["terms"]["val_loss"] == [[200, 10, 1], [400, 20, 0.5]]
+    assert [shown["step"] for shown in run["pictures"]] == [20, 40, 80, 100, 120, 140, 180, 200]
+    picture = decode_picture(io.BytesIO(base64.b64decode(run["pictures"][-1]["image"])), "shown")
+    assert picture.shape == (3, 144, 288) and abs(int(picture[0, 70, 70]) - 200) < 4
     assert (data["points"], data["what"]) == ([], "")
 
 

@@ -195,6 +195,8 @@ def test_training_is_drawn(browser, page):
     assert browser.run("return document.querySelectorAll('#training-chart .point').length") == 2  # validations
     marks = "return [...document.querySelectorAll('#training-chart text.mark')].map(t => t.textContent)"
     assert browser.run(marks) == ["motion", "joint"]
+    captions = "return [...document.querySelectorAll('#training-pictures figcaption')].map(t => t.textContent)"
+    assert browser.run(captions)[::7] == ["after 20 steps", "after 200 steps"]
     browser.choose("#training-axis", "minutes")
     assert "minutes" in browser.run("return document.getElementById('training-chart').textContent")
     assert browser.errors() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import math
@@ -9,11 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from torchDVC.results.conditions import mean
 from torchDVC.util.errors import DataError
 
 POINTS = 300
 """A curve is thinned to at most so many points, each the mean of a stretch."""
+PICTURES = 8
+"""As many pictures of a run are shown, ``PICTURE_SIDE`` pixels wide or high at most."""
+PICTURE_SIDE = 288
 PLACES = ("step", "seconds", "stage", "epoch")
 """Columns that say where a row stands; all others are curves."""
 
@@ -24,7 +30,7 @@ def metrics_files(folders: Sequence[Path]) -> list[Path]:
 
 
 def training_runs(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """Of each run that has trained: its name, where its stages begin, and points (step, minutes, value) by term."""
+    """Of each run that has trained: name, stages, points (step, minutes, value) by term, and pictures over time."""
     runs = []
     for file in files:
         rows = _rows(file)
@@ -34,8 +40,28 @@ def training_runs(files: Sequence[Path]) -> list[dict[str, Any]]:
                 "name": file.parent.name,
                 "stages": _stages(rows),
                 "terms": {term: _thinned(points) for term, points in terms.items()},
+                "pictures": [_shown(path) for path in _spread(sorted((file.parent / "pictures").glob("*.png")))],
             })
     return runs
+
+
+def _spread(pictures: Sequence[Path]) -> list[Path]:
+    """The first, the last and others between them, `PICTURES` at most."""
+    count = min(PICTURES, len(pictures))
+    return [pictures[round(i * (len(pictures) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def _shown(path: Path) -> dict[str, Any]:
+    """A picture that training left, small, and the step in its name."""
+    try:
+        with Image.open(path) as picture:
+            small = picture.convert("RGB")
+            small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+            data = io.BytesIO()
+            small.save(data, "webp", quality=80)
+    except OSError:
+        raise DataError(f"{path}: damaged; remove it") from None
+    return {"step": int(path.stem) if path.stem.isdecimal() else 0, "image": base64.b64encode(data.getvalue()).decode()}
 
 
 def _rows(file: Path) -> list[dict[str, str]]:

@@ -12,6 +12,12 @@ function trainingSeries(run, term, axis) {
       tip: `${name}: ${rounded(String(point[2]))}\nstep ${number(point[0], 0)}, ${number(point[1], 1)} minutes` })) }));
 }
 
+function trainingPicture(picture) {
+  const said = `after ${number(picture.step, 0)} steps`;
+  const image = element("img", { src: `data:image/webp;base64,${picture.image}`, alt: `validation picture ${said}` });
+  return element("figure", {}, image, element("figcaption", {}, said));
+}
+
 function showTraining() {
   byId("training").hidden = !data.training.length;
   if (!data.training.length) return;
@@ -28,6 +34,7 @@ function showTraining() {
     const legend = series.map((one) => element("span", { class: "key" }, swatch(one.style),
       one.name === term ? "training" : "validation"));
     byId("training-legend").replaceChildren(...legend);
+    byId("training-pictures").replaceChildren(...run.pictures.map(trainingPicture));
     drawChart(byId("training-chart"), { series, marks, x: axis, y: term, logY: byId("training-log").checked,
       label: `${term} of the training run ${run.name}`, height: 320 });
   };
