@@ -213,6 +213,7 @@ def test_values_that_do_not_fit_an_annotation(annotation: str, value: Any) -> No
         ("lr_schedule = plateau", "lr_schedule = plateau with lr_decay = 1 changes nothing; expected"),
         ("lr_steps = 3 2", "lr_steps = '3 2'; expected whole numbers of epochs in rising order, such as 10 15"),
         ("lr_final = 0.1", "lr_final has no use with lr_schedule = exponential; expected lr_schedule = cosine"),
+        ("gray_intra = 0.1", "gray_intra has no use in a stage of I frames; expected frames that refer to"),
         ("ema = 1", "ema = '1'; expected a number of at least 0, at most 0.999999"),
         ("pairs = 0-1", "pairs = '0-1'; expected step1, step2, step3, step123, step136, or pairs such as 0>1 (P), "),
         ("loss.D = 2*", "loss.D = '2*'; expected terms such as distortion/0.5*mc_distortion, or None"),

@@ -26,6 +26,8 @@ def check_training(stage: Stage, given: Container[str]) -> Iterator[tuple[str, s
         yield "truncate", "truncate has no use with update = frame, after which gradients end; expected one of them"
     if stage.rnn < 2 and "rnn_grad_clip" in given:
         yield "rnn_grad_clip", f"rnn_grad_clip has no use with RNN = {stage.rnn}; expected RNN = 2"
+    if not (stage.pmode or stage.bmode) and "gray_intra" in given:
+        yield "gray_intra", "gray_intra has no use in a stage of I frames; expected frames that refer to the grey one"
     if stage.batch_size % stage.accumulate:
         yield "accumulate", f"accumulate = {stage.accumulate}; expected a divisor of batch_size = {stage.batch_size}"
 
