@@ -178,9 +178,11 @@ def test_every_shipped_model_loads(path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "path"), SHIPPED, ids=lambda value: str(value))
 def test_every_shipped_cfg_loads_with_its_model(kind: str, path: Path) -> None:
-    """A cfg, or the folder that it lies in, has the name of the model that it is for."""
-    model = Path(path.parts[0]).stem
-    load_run(f"{model}.csv", path, kind)  # type: ignore[call-overload]
+    """A cfg, or the folder that it lies in, has the name of the model that it is for, or of a folder of such models."""
+    name = Path(path.parts[0]).stem
+    models = sorted((CONFIGS / "model" / name).glob("*.csv")) or [Path(f"{name}.csv")]
+    for model in models:
+        load_run(model, path, kind)  # type: ignore[call-overload]
 
 
 # Any text at all
