@@ -171,6 +171,7 @@ MADE: dict[str, Callable[[int], object]] = {
     "outer": lambda n: torch.outer(torch.ones(n // 2**16), torch.ones(n // 2**16)),
     "parameter": lambda n: nn.Parameter(torch.empty(n).uniform_()),
     "layers": lambda n: [nn.Linear(1024, 1024) for _ in range(n)],
+    "small layers": lambda n: [nn.Linear(2, 2) for _ in range(n)],
 }
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.small_model import SmallModel
 from torchDVC.dataset.frame import Frame, ReadOptions, VideoInfo
 from torchDVC.dataset.layouts import find_layout
 from torchDVC.dataset.names import name_says
 from torchDVC.dataset.testing import SEQUENCES, STANDARD_FPS, test_sequences
 from torchDVC.dataset.training import training_set
 from torchDVC.dataset.video import open_video, open_writer
+from torchDVC.results.rows import read_rows
 from torchDVC.util.errors import DataError
 
 W, H = 6, 4
@@ -186,3 +188,15 @@ def test_training_clips_follow_flags(tmp_path: Path) -> None:
     for given, frames in ((ReadOptions(size=(W, H), pix_fmt="nv12"), 2), (ReadOptions(size=(W, H // 2)), 4)):
         (clip,) = training_set(str(tmp_path), frames=2, patch_size=2, seed=0, given=given).clips
         assert clip.shape[0] == frames
+
+
+def test_the_tester_follows_flags(tmp_path: Path, small_model: SmallModel, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "clip.yuv").write_bytes(rng.integers(0, 256, 3 * 64 * 64 * 3 // 2, np.uint8).tobytes())
+    flags = ("--test_datasets", str(tmp_path / "clip.yuv"), "--no_image", "--size", "64x64", "--fps", "12")
+    assert small_model.test("results", *flags, "--pix_fmt", "nv12") == 0
+    assert "clip: 64x64, 3 frames at 12 frames/s, 8-bit 4:2:0, bt709 limited" in capsys.readouterr().out
+    (row,) = read_rows(small_model.path / "results/rd.csv")
+    assert (row.width, row.frames, row.fps) == (64, 3, 12)
+    assert small_model.test("others", *flags, "--pix_fmt", "nv13") == 2
+    assert "unknown pixel format 'nv13'; did you mean 'nv" in capsys.readouterr().err

@@ -44,6 +44,8 @@ HANDED_ON = {
     "quality_offsets": by_frame(whole(-MAX_OFFSET, MAX_OFFSET)),
 }  # fmt: skip
 """What modes have beside mode strings; written as text, read by these."""
+LEAST = 1024
+"""Elements that a tensor counts for at least when a codec is made: many small ones take long."""
 SLACK = 16
 """Making a codec may take so many times the memory of its weights, for how they start and what goes with them."""
 
@@ -263,7 +265,7 @@ class _Allowance(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if isinstance(result, Tensor) and not any(result is given for given in args):
-            self._left -= result.numel()
+            self._left -= max(result.numel(), LEAST)
         if self._left < 0:
             raise CheckpointError(f"{self._where}: damaged: its arguments claim far more memory than its weights take")
         return result
