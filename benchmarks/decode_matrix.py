@@ -41,9 +41,9 @@ class _Noted:
         super().__init__(*args, **kwargs)
         self.hash = hashlib.sha256()
 
-    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
-        coded: Tensor = super()._transfer(symbols, rows, tables)  # type: ignore[misc]
-        for tensor in (rows, coded):
+    def _transfer(self, symbols: Tensor | None, indexes: Tensor, tables: Tables) -> Tensor:
+        coded: Tensor = super()._transfer(symbols, indexes, tables)  # type: ignore[misc]
+        for tensor in (indexes, coded):
             self.hash.update(tensor.to(torch.int32).cpu().contiguous().numpy().astype("<i4").tobytes())
         return coded
 
@@ -71,10 +71,10 @@ class Repeated(SymbolStream):
         """Of the first picture's rows and symbols."""
         return self._one.hash
 
-    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
-        each = rows.unflatten(0, (self.batch, -1))
+    def _transfer(self, symbols: Tensor | None, indexes: Tensor, tables: Tables) -> Tensor:
+        each = indexes.unflatten(0, (self.batch, -1))
         self.same = self.same and all(torch.equal(each[0], other) for other in each)
-        return self._one._transfer(None, each[0], tables).repeat(self.batch, *[1] * (rows.ndim - 1))
+        return self._one._transfer(None, each[0], tables).repeat(self.batch, *[1] * (indexes.ndim - 1))
 
 
 def write(model: Model, structure: CodingStructure, pictures: Sequence[Tensor]) -> list[Coded]:

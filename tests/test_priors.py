@@ -156,7 +156,7 @@ def test_gaussian_tables_cost_what_the_likelihood_says() -> None:
     prior = gaussian_prior(index, torch.zeros_like(index))
     symbols = symbols.round()
     ideal = -torch.log2(prior.likelihood(symbols))
-    found = prior.tables.bits(symbols, prior.rows)
+    found = prior.tables.bits(symbols, prior.indexes)
     common = ideal < 10
     torch.testing.assert_close(found[common], ideal[common], rtol=0.02, atol=0.02)
 

@@ -3,8 +3,8 @@
 A frame is one stream, whatever number of `Encoder.put` calls and table sets went into it::
 
     encoder = Encoder()                              decoder = Decoder(data)
-    encoder.put(z, z_rows, z_tables)                 z = decoder.get(z_rows, z_tables)
-    encoder.put(y, y_rows, y_tables)                 y = decoder.get(y_rows, y_tables)
+    encoder.put(z, z_indexes, z_tables)                 z = decoder.get(z_indexes, z_tables)
+    encoder.put(y, y_indexes, y_tables)                 y = decoder.get(y_indexes, y_tables)
     data = encoder.finish()                          decoder.finish()
 
 The stream is that of a range asymmetric numeral system: frequencies of 16 bits, states of 48, words of 16. Symbol ``i``
@@ -100,13 +100,13 @@ def _buckets(begin: np.ndarray, packed: np.ndarray, rows: int) -> np.ndarray:
     return np.where(lowest == highest, packed[lowest], lowest << 32)
 
 
-def _flat_rows(rows: np.ndarray, tables: Tables) -> np.ndarray:
+def _flat_indexes(indexes: np.ndarray, tables: Tables) -> np.ndarray:
     """Rows as contiguous 1-D uint32, all within the tables: the loops do not check them again."""
-    if not np.issubdtype(rows.dtype, np.integer):
-        raise TypeError(f"rows must be integers, not {rows.dtype}")
-    if rows.size and not 0 <= rows.min() <= rows.max() < tables.rows:
-        raise ValueError(f"rows {rows.min()} to {rows.max()} of tables with {tables.rows} rows")
-    return np.ascontiguousarray(rows, dtype=np.int32).ravel().view(np.uint32)
+    if not np.issubdtype(indexes.dtype, np.integer):
+        raise TypeError(f"indexes must be integers, not {indexes.dtype}")
+    if indexes.size and not 0 <= indexes.min() <= indexes.max() < tables.rows:
+        raise ValueError(f"indexes {indexes.min()} to {indexes.max()} of tables with {tables.rows} rows")
+    return np.ascontiguousarray(indexes, dtype=np.int32).ravel().view(np.uint32)
 
 
 def _flat_symbols(symbols: np.ndarray) -> np.ndarray:
@@ -125,19 +125,19 @@ class Encoder:
     def __init__(self) -> None:
         self._parts: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def put(self, symbols: np.ndarray, rows: np.ndarray, tables: Tables) -> None:
+    def put(self, symbols: np.ndarray, indexes: np.ndarray, tables: Tables) -> None:
         """Append symbols to the frame.
 
-        symbols: integers of 32 bits, any shape; rows: row of ``tables`` for each, broadcastable to that shape.
-        Raises TypeError on arrays that are not of integers, ValueError on symbols beyond 32 bits and unknown rows.
+        symbols: integers of 32 bits, any shape; indexes: row of ``tables`` for each, broadcastable to that shape.
+        Raises TypeError on arrays that are not of integers, ValueError on symbols beyond 32 bits and unknown indexes.
         """
         symbols = np.asarray(symbols)
         flat = _flat_symbols(symbols)
-        flat_rows = _flat_rows(np.broadcast_to(rows, symbols.shape), tables)
+        flat_indexes = _flat_indexes(np.broadcast_to(indexes, symbols.shape), tables)
         lookup = Lookup.of(tables)
         operations, escaped = np.empty(flat.size, np.uint32), np.empty(flat.size, np.int64)
         count = _rans().resolve(
-            flat, flat_rows, lookup.first, lookup.offset, lookup.escape, lookup.intervals, operations, escaped
+            flat, flat_indexes, lookup.first, lookup.offset, lookup.escape, lookup.intervals, operations, escaped
         )
         self._parts.append((operations, escaped[:count].copy()))
 
@@ -204,14 +204,14 @@ class Decoder:
         if self._states.max() >> 48:
             raise BitstreamError(f"{name}: damaged (impossible state)")
 
-    def get(self, rows: np.ndarray, tables: Tables) -> np.ndarray:
-        """Read one symbol for each row: int32 of the shape of ``rows``.
+    def get(self, indexes: np.ndarray, tables: Tables) -> np.ndarray:
+        """Read one symbol for each index: int32 of the shape of ``indexes``, each a row of ``tables``.
 
-        Raises BitstreamError if the data end early or hold an impossible escape code, TypeError or ValueError on rows
-        that are not integers or not of the tables.
+        Raises BitstreamError if the data end early or hold an impossible escape code, TypeError or ValueError on
+        indexes that are not integers or not of the tables.
         """
-        rows = np.asarray(rows)
-        flat, lookup, rans = _flat_rows(rows, tables), Lookup.of(tables), _rans()
+        indexes = np.asarray(indexes)
+        flat, lookup, rans = _flat_indexes(indexes, tables), Lookup.of(tables), _rans()
         symbols = np.empty(flat.size, dtype=np.int32)
         table = (lookup.buckets, lookup.packed, lookup.offset, lookup.escape)
         position = rans.decode(flat, self._begin, *table, self._states, self._words, self._position, symbols)
@@ -220,7 +220,7 @@ class Decoder:
             raise BitstreamError(f"{self._name}: {what}")
         self._position = position
         self._begin += flat.size
-        return symbols.reshape(rows.shape)
+        return symbols.reshape(indexes.shape)
 
     def open_tape(self) -> Tape:
         """What is left, for a kernel to read decisions from; `close_tape` goes on after them."""

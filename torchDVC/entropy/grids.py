@@ -89,7 +89,7 @@ class GridPrior:
     part: str = "latent"
 
     @property
-    def rows(self) -> Tensor:
+    def indexes(self) -> Tensor:
         return best(self.scores).to(torch.int32)
 
     @property

@@ -1,7 +1,7 @@
 """Probability models of latents: what a symbol stream needs to know to code them.
 
 A prior answers the same three questions for every stream: which value is expected (``mean``), how likely a difference
-from it is (``likelihood``, differentiable, for training), and which row of which integer table codes it (``rows``,
+from it is (``likelihood``, differentiable, for training), and which row of which integer table codes it (``indexes``,
 ``tables``, for everything that counts or writes real symbols).
 """
 
@@ -41,8 +41,8 @@ class Prior(Protocol):
         """Expected value, broadcastable to the latent; the same on every device."""
 
     @property
-    def rows(self) -> Tensor:
-        """Row of ``tables`` for each element: integers, of the latent's shape."""
+    def indexes(self) -> Tensor:
+        """Which row of ``tables`` codes each element: integers, of the latent's shape."""
 
     @property
     def tables(self) -> Tables:
@@ -116,7 +116,8 @@ class GaussianPrior:
 
     Args:
         mean: (N, C, H, W), multiples of a power of two, so that every device has the same.
-        index: (N, C, H, W), integers in float carriers: rows of the table of log-spaced scales. Gradients pass.
+        index: (N, C, H, W) scale indexes: integers in float carriers, places in the table of log-spaced scales.
+            Gradients pass.
         tables: the tables.
         at: positions to code; see `Prior.at`.
     """
@@ -128,7 +129,7 @@ class GaussianPrior:
     at: Tensor | None = None
 
     @property
-    def rows(self) -> Tensor:
+    def indexes(self) -> Tensor:
         return self.index.nan_to_num(0.0).round().clamp(0, len(GAUSSIAN_SCALES) - 1).to(torch.int32)
 
     @property
@@ -252,7 +253,7 @@ class ChannelPrior:
         return self.density.medians
 
     @cached_property
-    def rows(self) -> Tensor:
+    def indexes(self) -> Tensor:
         channel = torch.arange(self.shape[1], dtype=torch.int32, device=self.density.quantiles.device)
         return channel.reshape(1, -1, 1, 1).expand(self.shape)
 

@@ -43,9 +43,9 @@ class NotingStream(EstimatingStream):
         super().__init__()
         self.events: list[Coded | Taped] = []
 
-    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
-        symbols = super()._transfer(symbols, rows, tables)
-        self.events.append(Coded(self.label, symbols.clone(), rows.clone(), tables))
+    def _transfer(self, symbols: Tensor | None, indexes: Tensor, tables: Tables) -> Tensor:
+        symbols = super()._transfer(symbols, indexes, tables)
+        self.events.append(Coded(self.label, symbols.clone(), indexes.clone(), tables))
         return symbols
 
     def close_tape(self, tape: Tape, where: np.ndarray, item: int = 0, part: str = "latent") -> None:
@@ -79,13 +79,13 @@ class ToldStream(SymbolStream):
         self._decoder = Decoder(b"")
         self.found: list[tuple[str, str]] = []
 
-    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
+    def _transfer(self, symbols: Tensor | None, indexes: Tensor, tables: Tables) -> Tensor:
         event = next(self._events, None)
-        if not isinstance(event, Coded) or event.label != self.label or event.indexes.shape != rows.shape:
+        if not isinstance(event, Coded) or event.label != self.label or event.indexes.shape != indexes.shape:
             raise self._other()
-        changed = int((rows != event.indexes).sum())
+        changed = int((indexes != event.indexes).sum())
         if changed:
-            self._note(f"{changed} of {rows.numel()} table indexes change")
+            self._note(f"{changed} of {indexes.numel()} table indexes change")
         if not _same(tables, event.tables):
             self._note("its tables change")
         return event.symbols

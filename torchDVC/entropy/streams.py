@@ -206,20 +206,20 @@ class SymbolStream(Stream):
 
     def code(self, y: Tensor | None, prior: Prior) -> Tensor:
         symbols = None if y is None else _to_symbols(y.float() - prior.mean)
-        rows, at = prior.rows, prior.at
+        indexes, at = prior.indexes, prior.at
         if at is None:
-            symbols = self._transfer(symbols, rows, prior.tables)
-            self._book(prior.tables.bits(symbols, rows), prior.part)
+            symbols = self._transfer(symbols, indexes, prior.tables)
+            self._book(prior.tables.bits(symbols, indexes), prior.part)
             return symbols + prior.mean
-        own_rows = rows.flatten(1)[:, at]
-        few = self._transfer(None if symbols is None else symbols.flatten(1)[:, at], own_rows, prior.tables)
-        self._book(_spread(prior.tables.bits(few, own_rows), at, rows), prior.part)
-        return _only(_spread(few, at, rows) + prior.mean, at)
+        own_indexes = indexes.flatten(1)[:, at]
+        few = self._transfer(None if symbols is None else symbols.flatten(1)[:, at], own_indexes, prior.tables)
+        self._book(_spread(prior.tables.bits(few, own_indexes), at, indexes), prior.part)
+        return _only(_spread(few, at, indexes) + prior.mean, at)
 
     def code_integers(self, values: Tensor | None, prior: Prior) -> Tensor:
         return self.code(values, prior)
 
-    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
+    def _transfer(self, symbols: Tensor | None, indexes: Tensor, tables: Tables) -> Tensor:
         """Take symbols to the other side: return what the decoder has."""
         raise NotImplementedError
 
@@ -243,7 +243,7 @@ def _to_symbols(v: Tensor) -> Tensor:
 class EstimatingStream(SymbolStream):
     """Counts the bits that the coder would write, and writes nothing."""
 
-    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
+    def _transfer(self, symbols: Tensor | None, indexes: Tensor, tables: Tables) -> Tensor:
         assert symbols is not None
         return symbols
 
@@ -253,8 +253,8 @@ class DryStream(SymbolStream):
 
     reading = True
 
-    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
-        return torch.zeros_like(rows)
+    def _transfer(self, symbols: Tensor | None, indexes: Tensor, tables: Tables) -> Tensor:
+        return torch.zeros_like(indexes)
 
     def open_tape(self) -> Tape:
         return Tape(reading=True, words=np.zeros(0, np.uint32))
@@ -267,9 +267,9 @@ class WritingStream(SymbolStream):
         super().__init__(batch, keep_maps=keep_maps)
         self._encoder = Encoder()
 
-    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
+    def _transfer(self, symbols: Tensor | None, indexes: Tensor, tables: Tables) -> Tensor:
         assert symbols is not None
-        self._encoder.put(symbols.cpu().numpy(), rows.cpu().numpy(), tables)
+        self._encoder.put(symbols.cpu().numpy(), indexes.cpu().numpy(), tables)
         return symbols
 
     def close_tape(self, tape: Tape, where: np.ndarray, item: int = 0, part: str = "latent") -> None:
@@ -295,8 +295,8 @@ class ReadingStream(SymbolStream):
         super().__init__(batch)
         self._decoder = Decoder(payload, name)
 
-    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
-        return torch.from_numpy(self._decoder.get(rows.cpu().numpy(), tables)).to(rows.device)
+    def _transfer(self, symbols: Tensor | None, indexes: Tensor, tables: Tables) -> Tensor:
+        return torch.from_numpy(self._decoder.get(indexes.cpu().numpy(), tables)).to(indexes.device)
 
     def open_tape(self) -> Tape:
         return self._decoder.open_tape()

@@ -106,20 +106,20 @@ class Tables:
         """Bits of each entry, float32, in the order of ``frequencies``; an escape costs its code on top."""
         return (PRECISION - np.log2(self.frequencies.astype(np.float64))).astype(np.float32)
 
-    def bits(self, symbols: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    def bits(self, symbols: torch.Tensor, indexes: torch.Tensor) -> torch.Tensor:
         """Bits that the coder spends on each symbol, without leaving the device.
 
-        symbols: integers in any dtype, any shape; rows: row of each symbol, broadcastable against ``symbols``.
+        symbols: integers in any dtype, any shape; indexes: row of each symbol, broadcastable against ``symbols``.
         Returns float32 of the broadcast shape. The values carry no gradient.
         """
         import torch
 
         table = self._on(symbols.device)
-        rows = rows.long()
-        entry = symbols.long() - table["offset"][rows]
-        escape = table["size"][rows] - 1
+        indexes = indexes.long()
+        entry = symbols.long() - table["offset"][indexes]
+        escape = table["size"][indexes] - 1
         escaped = (entry < 0) | (entry >= escape)
-        cost = table["cost"][table["first"][rows] + torch.where(escaped, escape, entry)]
+        cost = table["cost"][table["first"][indexes] + torch.where(escaped, escape, entry)]
         below = entry < 0
         code = 2 * torch.where(below, -1 - entry, entry - escape) + below + 1
         digits = torch.bucketize(code.contiguous(), table["powers"], right=True) - 1

@@ -33,14 +33,14 @@ def byte_tables() -> Tables:
 class BytePrior:
     """Bytes of which nothing is known, among positions that hold none."""
 
-    rows: Tensor
+    indexes: Tensor
     part: str = "latent"
     at: Tensor | None = None
 
     @property
     def mean(self) -> Tensor:
         """0."""
-        return torch.zeros((), device=self.rows.device)
+        return torch.zeros((), device=self.indexes.device)
 
     @property
     def tables(self) -> Tables:
@@ -49,7 +49,7 @@ class BytePrior:
 
     def likelihood(self, v: Tensor) -> Tensor:
         """1/256 of every byte, 1 of positions that hold none."""
-        return torch.where(self.rows == BYTE, 1 / 256, 1.0).to(v.dtype)
+        return torch.where(self.indexes == BYTE, 1 / 256, 1.0).to(v.dtype)
 
 
 class ConventionalIntra(nn.Module):
@@ -111,11 +111,11 @@ def _code_bytes(stream: Stream, files: Sequence[bytes] | None, sizes: Sequence[i
     shape = (state.batch, channels, *grid)
     position = torch.arange(math.prod(shape[1:]), device=state.quality.device)
     ends = torch.tensor(sizes, device=state.quality.device)[:, None]
-    rows = torch.where(position < ends, BYTE, PADDING).to(torch.int32).view(shape)
+    indexes = torch.where(position < ends, BYTE, PADDING).to(torch.int32).view(shape)
     values = None
     if files is not None:
         padded = b"".join(file.ljust(len(position), b"\0") for file in files)
-        values = torch.from_numpy(np.frombuffer(padded, np.uint8).copy()).to(rows.device).float().view(shape)
-    coded = stream.code(values, BytePrior(rows))
+        values = torch.from_numpy(np.frombuffer(padded, np.uint8).copy()).to(indexes.device).float().view(shape)
+    coded = stream.code(values, BytePrior(indexes))
     data = coded.flatten(1).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
     return [bytes(file[:size]) for file, size in zip(data, sizes, strict=True)]
