@@ -41,9 +41,9 @@ class TimedWriting(WritingStream):
         super().__init__()
         self._clock = clock
 
-    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
+    def _transfer(self, symbols: Tensor | None, indexes: Tensor, tables: Tables) -> Tensor:
         with self._clock.running():
-            return super()._transfer(symbols, rows, tables)
+            return super()._transfer(symbols, indexes, tables)
 
     def payload(self) -> bytes:
         with self._clock.running():
@@ -58,9 +58,9 @@ class TimedReading(ReadingStream):
             super().__init__(payload)
         self._clock = clock
 
-    def _transfer(self, symbols: Tensor | None, rows: Tensor, tables: Tables) -> Tensor:
+    def _transfer(self, symbols: Tensor | None, indexes: Tensor, tables: Tables) -> Tensor:
         with self._clock.running():
-            return super()._transfer(symbols, rows, tables)
+            return super()._transfer(symbols, indexes, tables)
 
 
 @dataclass(frozen=True)
