@@ -6,7 +6,7 @@ PAGE = "docs/migration.md"
 
 TYPES = {
     "BPG": "BPGIntra", "Intra_Codec": "CompressAIIntra", "MENet": "SPyNet", "MCNet": "Refinement",
-    "MotionCoder": "FlowHyperprior", "ResidualCoder": "ResidualHyperprior",
+    "MotionCoder": "FlowCodec", "ResidualCoder": "ResidualCodec",
 }  # fmt: skip
 """Module types of its ``advance_modules.py``."""
 KEYS = {"epoch": "epochs", "train_cutN": "cut", "hmode": "bmode"}

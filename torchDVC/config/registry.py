@@ -52,7 +52,7 @@ class Declaration:
         levels: the argument that says how many quality levels it has; "": it has none.
         requires: a package that must be installed for it; "": none.
         formats: the picture formats that it works in.
-        weights_from: its static method that makes its own weights of those of another program; "": it needs none.
+        weights_from: its method that makes its own weights of those of another program; "": it needs none.
     """
 
     name: str

@@ -13,7 +13,9 @@ from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.latent.scale_space import ScaleSpaceHyperprior, decoder, encoder, of_part, padded, padded_size
 
 
-@codec_module(reads="mc motion_latent", encoder_reads="frame", writes="recon", codes=True)
+@codec_module(
+    reads="mc motion_latent", encoder_reads="frame", writes="recon", codes=True, weights_from="translate_weights"
+)
 class ScaleSpaceResidual(nn.Module):
     """Codes source minus prediction; its synthesis sees the latent of the motion too (Agustsson et al. 2020).
 

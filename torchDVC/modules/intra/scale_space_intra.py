@@ -12,7 +12,7 @@ from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.latent.scale_space import ScaleSpaceHyperprior, decoder, encoder, of_part, padded, padded_size
 
 
-@codec_module(encoder_reads="frame", writes="recon", codes=True)
+@codec_module(encoder_reads="frame", writes="recon", codes=True, weights_from="translate_weights")
 class ScaleSpaceIntra(nn.Module):
     """Codes I frames as scale-space flow does (Agustsson et al. 2020); takes the weights of CompressAI's ``ssf2020``.
 

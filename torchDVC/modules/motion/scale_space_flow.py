@@ -15,7 +15,10 @@ from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.latent.scale_space import ScaleSpaceHyperprior, decoder, encoder, of_part, padded, padded_size
 
 
-@codec_module(reads="refs", encoder_reads="frame", writes="mc:picture motion_latent:latent", codes=True)
+@codec_module(
+    reads="refs", encoder_reads="frame", writes="mc:picture motion_latent:latent", codes=True,
+    weights_from="translate_weights",
+)  # fmt: skip
 class ScaleSpaceFlow(nn.Module):
     """Codes a flow and a scale for each pixel, and predicts from the reference, blurred by the scale (Agustsson 2020).
 
