@@ -33,6 +33,7 @@ PHASE: dict[str, Any] = {
     "steps": 2,
     "patch_size": 64,
     "precision": "32",
+    "memory_format": "contiguous",
 }
 FULL_GOP = {
     **PHASE, "strategy": {"stage": "fullgop", "max_num_Pframe": 2}, "lr": {"default": 1e-3, "ME": 1e-4},

@@ -68,7 +68,7 @@ def test_the_train_command(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = train_options(options, 1, "cpu", None)
     assert engine.lmda == pytest.approx(255**2 * 0.0483) and engine.folder == Path("log/DVC_q6")
     assert [(spec.code, spec.type.name) for spec in translation.model.modules] == [
-        ("i", "ScaleHyperpriorIntra"), ("e", "SPyNet"), ("m", "FlowCodec"), ("c", "Refinement"),
+        ("i", "ScaleHyperpriorIntra"), ("e", "SPyNet"), ("m", "FlowCodec"), ("c", "UNetCompensation"),
         ("r", "ResidualCodec"),
     ]  # fmt: skip
     assert translation.model.by_code("m").args == {
@@ -216,7 +216,8 @@ def test_parameters_may_be_empty_and_share_a_value(dvc: DVCFolder) -> None:
               "model_params: {num_filters: &n 6, num_features: *n}")  # fmt: skip
     _, translation = translate(dvc.flags("--test"))
     assert translation.model.by_code("m").args == {}
-    assert translation.model.by_code("r").args == {"width": 6, "channels": 6, "latent": {"type": "Hyperprior"}}
+    latent = {"type": "ScaleHyperprior", "hidden": 6}
+    assert translation.model.by_code("r").args == {"width": 6, "channels": 6, "latent": latent}
 
 
 @pytest.mark.parametrize(("random", "rate"), [(True, 0.5), (False, 0.0)])

@@ -33,6 +33,8 @@ LATENTS: dict[str, dict[str, Any]] = {
     "temporal": {"type": "TemporalHyperprior", "width": 6},
     "dual, temporal": {"type": "DualPrior", "width": 6, "temporal": True},
     "raster": {"type": "Raster", "width": 6},
+    "scales": {"type": "ScaleHyperprior", "width": 6},
+    "gain of scales": {"type": "Gain", "levels": 8, "latent": {"type": "ScaleHyperprior", "width": 6}},
     "gain": {"type": "Gain", "levels": 64, "latent": {"type": "Checkerboard", "width": 6}},
 }
 SIZE = (64, 96)

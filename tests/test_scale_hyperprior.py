@@ -14,11 +14,12 @@ from torch.nn import functional as F
 from torchDVC.coding_structure import FrameInfo
 from torchDVC.config import load_model_config
 from torchDVC.entropy.fixed_point import FixedPoint, scaled
+from torchDVC.entropy.nearest_row import NearestRow
 from torchDVC.entropy.streams import EstimatingStream, TrainingStream
 from torchDVC.entropy.tables import GAUSSIAN_SCALES
 from torchDVC.models.codec import Codec
 from torchDVC.modules.frame_state import FrameState
-from torchDVC.modules.intra.scale_hyperprior import NearestRow, ScaleHyperpriorIntra
+from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra
 from torchDVC.modules.layers import conv, deconv
 from torchDVC.runner import build_codec
 from torchDVC.util.errors import CheckpointError

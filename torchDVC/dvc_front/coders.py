@@ -41,7 +41,7 @@ ESTIMATORS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "PWC": ("PWCNet", {}),
 }
 """Module type and arguments of the estimators whose published weights are used."""
-COMPENSATOR = "Refinement"
+COMPENSATOR = "UNetCompensation"
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,15 @@ class Architecture:
     @property
     def parameters(self) -> tuple[str, ...]:
         """Every name of ``model_params``."""
-        return (*self.channels, *TRANSFORMS, *self.latent, *self.unused)
+        return tuple(dict.fromkeys((*self.channels, *TRANSFORMS, *self.latent, *self.unused)))
 
 
 CODERS = {"I": "IntraCodec", "Motion": "FlowCodec", "Residual": "ResidualCodec"}
 TRANSFORMS = {"kernel_size": "kernel_size", "num_filters": "width", "num_features": "channels"}
 ARCHITECTURES = {
-    "GoogleHyperPrior": Architecture(tuple(CODERS), "Hyperprior", {"num_hyperpriors": "width"}),
+    "GoogleHyperPrior": Architecture(
+        tuple(CODERS), "ScaleHyperprior", {"num_hyperpriors": "width", "num_filters": "hidden"}
+    ),
     "GoogleFactorizedPrior": Architecture(("Motion", "Residual"), "Factorized", unused=("num_hyperpriors",)),
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torchDVC.config import ModelConfig, TrainConfig
 from torchDVC.config.command_line import RunOptions, TestOptions, TrainOptions
-from torchDVC.dvc_front import pretraining
+from torchDVC.dvc_front import ancestor, pretraining
 from torchDVC.dvc_front.coders import ROLES
 from torchDVC.dvc_front.options import NO_WEIGHTS, DVCOptions
 from torchDVC.dvc_front.restore import CHECKPOINTS, LAST, checkpoint, experiment_key, find_run, stages
@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.environ["DATASET"] = os.environ["DATAROOT"]
         options, translation = translate(sys.argv[1:] if arguments is None else arguments)
         translation = weighted(options, translation)
-        engine = _tester_options(options) if options.test else _trainer_options(options, translation)
+        make = _tester_options if options.test else _trainer_options
+        engine: RunOptions = make(options, translation)
         if options.show:
             from torchDVC.dvc_front.show import shown
 
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if isinstance(engine, TrainOptions):
             return run_training(options, engine, translation)
+        assert isinstance(engine, TestOptions)
         return run_test(options, engine, translation)
 
     return run_command(run)
@@ -47,7 +49,7 @@ def _trainer_options(options: DVCOptions, translation: Translation) -> TrainOpti
     """The options of the engine's trainer; a run that is resumed goes on in its folder, under its experiment key."""
     assert translation.train is not None
     run, checkpoint = _restored(options)
-    engine = train_options(options, *_devices(options), checkpoint)
+    engine = train_options(options, *_devices(options), _of_engine(checkpoint, translation.model))
     if engine.end_epoch is not None:
         engine = replace(engine, end_epoch=engine.end_epoch + pretraining.epochs_before(translation.train))
     if run is None or options.restore != "resume":
@@ -56,9 +58,16 @@ def _trainer_options(options: DVCOptions, translation: Translation) -> TrainOpti
     return replace(engine, save_dir=options.save_dir or run, experiment_key=key)
 
 
-def _tester_options(options: DVCOptions) -> TestOptions:
+def _tester_options(options: DVCOptions, translation: Translation) -> TestOptions:
     _, checkpoint = _restored(options)
-    return test_options(options, *_devices(options), checkpoint)
+    return test_options(options, *_devices(options), _of_engine(checkpoint, translation.model))
+
+
+def _of_engine(checkpoint: Path | None, model: ModelConfig) -> Path | None:
+    """The checkpoint, or where it is the ancestor's, one that the engine reads."""
+    if checkpoint is None or not ancestor.is_one(checkpoint):
+        return checkpoint
+    return ancestor.converted(checkpoint, model)
 
 
 def _afterwards(options: DVCOptions, engine: RunOptions) -> Iterator[TestOptions]:
@@ -102,12 +111,17 @@ def _restored(options: DVCOptions) -> tuple[Path | None, Path | None]:
     return run, checkpoint(run, options.restore_exp_epoch)
 
 
+def _of_ancestor(options: DVCOptions) -> bool:
+    _, checkpoint = _restored(options)
+    return checkpoint is not None and ancestor.is_one(checkpoint)
+
+
 def weighted(options: DVCOptions, translation: Translation) -> Translation:
     """The translation with the weights that modules start from, unless a checkpoint gives all of them."""
     from torchDVC.dvc_front.intra_weights import intra_weights
 
     model, train = translation.model, translation.train
-    if options.restore == "none":
+    if options.restore == "none" or _of_ancestor(options):
         intra = intra_weights(options.intra_weights, options.quality_level, of_zoo=options.intra_coder_conf is None)
         model = with_weights(
             model, intra_codec=intra, motion_estimator=_file(options.ME_weights), motion_codec=options.Motion_weights,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from torchDVC.dvc_front.ancestor import SUFFIX as ANCESTOR
 from torchDVC.dvc_front.options import level_name
 from torchDVC.dvc_front.pretraining import NAME as PRETRAINING
 from torchDVC.util.errors import CheckpointError, nearest
@@ -33,6 +35,9 @@ def find_run(key: str, level: int) -> Path:
     for folder in (Path(key).expanduser(), log_folder() / level_name(key, level), log_folder() / key):
         if (folder / CHECKPOINTS).is_dir():
             return folder
+    of_ancestor = sorted(log_folder().glob(f"*/{glob.escape(key)}/{CHECKPOINTS}"))  # below the name of its project
+    if of_ancestor:
+        return of_ancestor[0].parent
     runs = sorted(folder.parent for folder in log_folder().glob(f"*/{CHECKPOINTS}"))
     for run in runs:
         if key in _keys(run):
@@ -58,11 +63,17 @@ def checkpoint(run: Path, epoch: int | None) -> Path:
 
     Raises `CheckpointError` naming the epochs that there are.
     """
+    named = {path.name[len("epoch=") : -len(ANCESTOR)]: path for path in (run / CHECKPOINTS).glob(f"epoch=*{ANCESTOR}")}
+    of_ancestor = {int(number): path for number, path in named.items() if number.isdecimal()}
+    if of_ancestor and not (run / CHECKPOINTS / LAST).exists():
+        return _of_epoch(of_ancestor, max(of_ancestor) if epoch is None else epoch, run)
     before = sum(epochs for name, epochs in stages(run).items() if name.startswith(PRETRAINING))
     kept = {int(path.stem.rpartition("_")[2]) - before: path for path in (run / CHECKPOINTS).glob(f"epoch_*{_SUFFIX}")}
     kept = {own: path for own, path in kept.items() if own > 0}
-    if epoch is None:
-        return run / CHECKPOINTS / LAST
+    return run / CHECKPOINTS / LAST if epoch is None else _of_epoch(kept, epoch, run)
+
+
+def _of_epoch(kept: Mapping[int, Path], epoch: int, run: Path) -> Path:
     if epoch not in kept:
         known = f"it has {_ranges(sorted(kept))}" if kept else "it keeps no checkpoints of epochs"
         raise CheckpointError(f"--restore_exp_epoch {epoch}: no such checkpoint in {run / CHECKPOINTS}; {known}")

@@ -22,6 +22,9 @@ class ResidualCodec(nn.Module):
         latent: codes the latent.
     """
 
+    gain = PICTURE_GAIN
+    """What a residual is multiplied by before its analysis."""
+
     def __init__(
         self, width: int = 128, channels: int = 128, kernel_size: int = 5, latent: Latent = HYPERPRIOR
     ) -> None:
@@ -30,6 +33,6 @@ class ResidualCodec(nn.Module):
         self.latent = build_latent(latent, Form(channels, spreads=tuple(spreads)))
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
-        y = None if stream.reading else self.g_a(PICTURE_GAIN * (state["frame"] - state["mc"]))
+        y = None if stream.reading else self.g_a(self.gain * (state["frame"] - state["mc"]))
         y_hat = self.latent(y, stream, state)
-        return {"recon": state["mc"] + self.g_s(y_hat).float() / PICTURE_GAIN}
+        return {"recon": state["mc"] + self.g_s(y_hat).float() / self.gain}

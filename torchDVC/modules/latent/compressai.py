@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from torchDVC.entropy.fixed_point import FixedPoint
+from torchDVC.entropy.nearest_row import NearestRow
 from torchDVC.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
 from torchDVC.entropy.streams import Stream
-from torchDVC.modules.intra.scale_hyperprior import NearestRow
 
 Y_STRIDE, Z_STRIDE = 16, 64
 """From pictures to latents and to hyper-latents."""

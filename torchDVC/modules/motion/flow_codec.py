@@ -35,6 +35,9 @@ class FlowCodec(nn.Module):
         latent: codes the latent.
     """
 
+    gain = 1 / FLOW_SCALE
+    """What a flow is multiplied by before its analysis."""
+
     def __init__(
         self, width: int = 64, channels: int = 64, kernel_size: int = 3, latent: Latent = HYPERPRIOR
     ) -> None:
@@ -44,8 +47,8 @@ class FlowCodec(nn.Module):
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
         expected = fold(state["flow_expected"]) if "flow_expected" in state else 0.0
-        y = None if stream.reading else self.g_a((fold(state["flow"]) - expected) / FLOW_SCALE)
+        y = None if stream.reading else self.g_a((fold(state["flow"]) - expected) * self.gain)
         y_hat = self.latent(y, stream, state.per_reference())
-        flow_hat = expected + self.g_s(y_hat).float() * FLOW_SCALE
+        flow_hat = expected + self.g_s(y_hat).float() / self.gain
         warped = unfold(warp(fold(state["refs"]), flow_hat), state.batch)
         return {"flow_hat": unfold(flow_hat, state.batch), "warped_refs": warped, "warped": warped.mean(1)}
