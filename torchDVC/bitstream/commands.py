@@ -29,7 +29,8 @@ from torchDVC.models.model_file import Model, save_model
 from torchDVC.models.sequence import in_display_order
 from torchDVC.util.beside import read_ahead
 from torchDVC.util.device import choose_device, described
-from torchDVC.util.errors import BitstreamError, CheckpointError, ConfigError, DataError
+from torchDVC.util.errors import BitstreamError, CheckpointError, ConfigError, DataError, describe_os_error
+from torchDVC.util.files import STANDARD
 from torchDVC.util.progress import Progress
 
 _log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def encode(options: EncodeOptions) -> None:
     structure = CodingStructure(options.intra_period, options.gop_size)
     header = header_of(model, reader.info, structure, quality)
     print(f"{options.input}: {reader.info.read_in(model.codec.format.bits)}", file=sys.stderr)
-    model_store.keep(model)
+    _keep(model)
     move(model, device)
 
     def sources() -> Iterator[Tensor]:
@@ -88,6 +89,14 @@ def encode(options: EncodeOptions) -> None:
     if bits is not None:
         _warn_of_rate(size, frames, bits, header)
     print(f"{options.output}: {frames} frames, {size} bytes, {', '.join(_rates(size, header, frames))}, model {model}")
+
+
+def _keep(model: Model) -> None:
+    """Keep a model where decoders find it, if there is a place that can be written to."""
+    try:
+        model_store.keep(model)
+    except OSError as error:
+        _log.warning("model %s is not kept for decoders, they need --model: %s", model, describe_os_error(error))
 
 
 def _encode(
@@ -151,7 +160,8 @@ def decode(options: DecodeOptions) -> None:
                 raise BitstreamError(f"no frame can be decoded: {playback.damage or f'{options.input}: it is empty'}")
     for remark in playback.remarks():
         _log.warning("%s", remark)
-    print(f"{options.output}: {writer.written} frames, model {model}{writer.remark}")
+    said = sys.stderr if options.output == STANDARD else sys.stdout
+    print(f"{options.output}: {writer.written} frames, model {model}{writer.remark}", file=said)
 
 
 def info(options: InfoOptions) -> None:

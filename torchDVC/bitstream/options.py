@@ -11,7 +11,7 @@ from torchDVC.config.clip_flags import CLIPS, ClipFlags
 from torchDVC.config.command_line import RunOptions
 from torchDVC.config.flags import argument, flag, parse_flags, same_flag, switch_flag
 from torchDVC.config.values import Unexpected, any_path, choice, number, whole, words
-from torchDVC.util.files import in_the_way
+from torchDVC.util.files import STANDARD, in_the_way
 
 _FILES = "files"
 _MODEL = "model"
@@ -29,6 +29,12 @@ def _bitrate(text: str) -> float:
     if not 0 < value < math.inf:
         raise Unexpected("bits a second, such as 300k, 1.5M or 250000")
     return value
+
+
+def _stream_problems(stream: Path) -> Iterator[str]:
+    """What is wrong with a stream that a command is to read."""
+    if stream == STANDARD:
+        yield "INPUT '-'; a stream is read at any place of it, expected the name of a file"
 
 
 def _output_problems(shown: str, output: Path, *read: Path | str | None, suffix: str = "") -> Iterator[str]:
@@ -87,7 +93,9 @@ class ExportOptions(SourceOptions):
 class EncodeOptions(SourceOptions, ClipFlags):
     """``codec.py encode``."""
 
-    input: Path = argument(any_path, "video file, .y4m, .yuv, picture or folder of them", group=_FILES, metavar="INPUT")
+    input: Path = argument(
+        any_path, "video file, .y4m, .yuv, picture or folder of them; - for y4m piped in", group=_FILES, metavar="INPUT"
+    )
     output: Path = argument(any_path, "the stream to write, .lcp", group=_FILES, metavar="OUTPUT")
     model: str | None = flag(
         words,
@@ -139,6 +147,8 @@ class EncodeOptions(SourceOptions, ClipFlags):
         rates = [name for name in ("quality", "bitrate", "bpp") if getattr(self, name) is not None]
         if len(rates) > 1:
             yield f"--{' and --'.join(rates)}; expected one of them"
+        if self.input == STANDARD and (self.bitrate or self.bpp):
+            yield f"--{rates[-1]} reads a clip more than once; expected the name of a file instead of INPUT '-'"
         if self.passes > 1 and rates not in (["bitrate"], ["bpp"]):
             yield f"--passes {self.passes} has no use without --bitrate or --bpp; expected one of them"
         if self.gop_size > 128:
@@ -153,7 +163,7 @@ class DecodeOptions:
 
     input: Path = argument(any_path, "the stream, .lcp", group=_FILES, metavar="INPUT")
     output: Path = argument(
-        any_path, ".y4m, .yuv, .mp4, or a folder for png (no suffix)", group=_FILES, metavar="OUTPUT"
+        any_path, ".y4m, .yuv, .mp4, a folder for png (no suffix), or - to pipe y4m", group=_FILES, metavar="OUTPUT"
     )
     model: str | None = flag(
         words, "model file (default: found by the hash in the stream)", group=_MODEL, metavar="FILE", default=None
@@ -164,7 +174,9 @@ class DecodeOptions:
 
     def problems(self) -> Iterator[str]:
         """What is wrong with combinations of flags."""
-        yield from _output_problems("OUTPUT", self.output, self.input, self.model)
+        yield from _stream_problems(self.input)
+        if self.output != STANDARD:
+            yield from _output_problems("OUTPUT", self.output, self.input, self.model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +188,10 @@ class InfoOptions:
         words, "model file, for the bits of each module", group=_MODEL, metavar="FILE", default=None
     )
     device: str = same_flag(RunOptions, "device")
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with combinations of flags."""
+        yield from _stream_problems(self.input)
 
 
 Options = ExportOptions | EncodeOptions | DecodeOptions | InfoOptions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from torchDVC.config.clip_flags import CLIPS, ClipFlags
 from torchDVC.config.flags import flag, parse_flags, switch_flag
 from torchDVC.config.modes import mode_string
 from torchDVC.config.values import Unexpected, any_path, choice, existing_path, number, whole, words
+from torchDVC.util.files import environment_folder
 
 _RUN = "what to run"
 _RATE = "rate and distortion"
@@ -232,7 +232,7 @@ class TrainOptions(RunOptions):
     @property
     def folder(self) -> Path:
         """Where the run goes: ``--save_dir``, else ``$LOG/<name>`` (``./log/<name>`` without ``LOG``)."""
-        return self.save_dir or Path(os.environ.get("LOG") or "log") / self.name
+        return self.save_dir or environment_folder("LOG", "log") / self.name
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
@@ -272,7 +272,7 @@ class TestOptions(RunOptions):
     @property
     def folder(self) -> Path:
         """Where results go: ``--save_dir``, else ``$LOG/results/<name>`` (``./results/<name>`` without ``LOG``)."""
-        return self.save_dir or Path(os.environ.get("LOG") or ".") / "results" / self.name
+        return self.save_dir or environment_folder("LOG", ".") / "results" / self.name
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TypeVar
 
 from torchDVC.config.command_line import RunOptions, TestOptions, TrainOptions, parse_tester, parse_trainer
 from torchDVC.util.errors import ConfigError, did_you_mean
+from torchDVC.util.files import environment_folder
 
 LMDA = "--lmda"
 CHECKPOINTS = "checkpoints"
@@ -78,7 +78,7 @@ def _with_runs(words: list[str]) -> list[str]:
     """With the folder where runs go as ``--checkpoint``, where none is given."""
     given = any(word.partition("=")[0] == "--checkpoint" for word in words)
     loads = "load" in words or "--restore=load" in words
-    return [*words, "--checkpoint", os.environ.get("LOG") or "log"] if loads and not given else words
+    return [*words, "--checkpoint", str(environment_folder("LOG", "log"))] if loads and not given else words
 
 
 def _checkpoint(options: TestOptions) -> Path | None:

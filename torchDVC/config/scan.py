@@ -29,6 +29,7 @@ from torchDVC.config.registry import (
     declaration,
 )
 from torchDVC.util.errors import nearest
+from torchDVC.util.files import visible_below
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PLUGINS_VARIABLE = "TORCHDVC_PLUGINS"
@@ -105,7 +106,7 @@ def _source_files(report: Report) -> Iterable[Path]:
         path = Path(folder).expanduser().resolve()
         if not path.is_dir():
             report.add(Where(path), f"named by {PLUGINS_VARIABLE}, but there is no such folder")
-        yield from sorted(path.rglob("*.py"))
+        yield from sorted(file for file in visible_below(path) if file.suffix == ".py")
 
 
 def _types_of(file: Path, report: Report) -> Iterator[ModuleType]:

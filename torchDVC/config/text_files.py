@@ -13,7 +13,8 @@ from pathlib import Path
 from torchDVC.config.migration import HEADINGS, PAGE
 from torchDVC.config.problems import Report, Where
 
-_COMMENT = re.compile(r"(^|\s)[#;].*")
+_COMMENT = re.compile(r"""(?<![^\s=])("[^"]*"|'[^']*')|(?:^|\s)[#;].*""")
+"""A comment, or quotes, in which its sign begins none."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def read_sections(path: Path, report: Report) -> list[Section]:
     sections: list[Section] = []
     for line, text in enumerate(read_lines(path, report), start=1):
         where = Where(path, line)
-        text = _COMMENT.sub("", text, count=1).strip()
+        text = _COMMENT.sub(lambda found: found[1] or "", text).strip()
         if text.startswith("[") and text.endswith("]"):
             sections.append(Section(" ".join(text[1:-1].split()), where))
         elif "=" in text and sections:

@@ -17,7 +17,18 @@ from torchDVC.config.records import ModelConfig, Stage, TrainConfig
 from torchDVC.config.stage_checks import check_stage
 from torchDVC.config.text_files import Section
 from torchDVC.config.training_checks import SCHEDULES
-from torchDVC.config.values import MAX_OFFSET, Unexpected, by_frame, choice, number, optional, switch, whole, words
+from torchDVC.config.values import (
+    MAX_OFFSET,
+    Unexpected,
+    by_frame,
+    choice,
+    number,
+    optional,
+    switch,
+    unquoted,
+    whole,
+    words,
+)
 from torchDVC.util.errors import did_you_mean
 
 DEFAULT_LR = 1e-4
@@ -127,7 +138,7 @@ STAGE_KEYS = {
     "ema": Key("ema", number(0, 0.999999)),
     "patch_size": Key("patch_size", whole(16)),
     "frames": Key("frames", whole(1)),
-    "data": Key("data", words),
+    "data": Key("data", unquoted),
     "cut": Key("cut", optional(_cut, "None")),
     "reverse_rate": Key("reverse_rate", number(0, 1)),
     "frame_distance": Key("frame_distance", whole(1)),

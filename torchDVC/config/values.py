@@ -85,6 +85,12 @@ def words(text: str) -> str:
     return text
 
 
+def unquoted(text: str) -> str:
+    """Any text that is not empty, without the quotes that it may stand in as a whole."""
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" and text[0] not in text[1:-1]
+    return words(text[1:-1] if quoted else text)
+
+
 def any_path(text: str) -> Path:
     """The path of a file or folder, whether it exists or not."""
     return Path(words(text)).expanduser()

@@ -119,7 +119,7 @@ class FrameCache:
 
     def path(self, source: ClipSource) -> Path:
         """The file of a clip: its name as far as a file's name can have it, and a digest of its key."""
-        digest = hashlib.sha256(source.key.encode()).hexdigest()
+        digest = hashlib.sha256(os.fsencode(source.key)).hexdigest()
         name = re.sub(r"[^\w.-]+", "_", Path(source.key).name)[:40]
         return self.folder / digest[:2] / f"{name}-{digest[:16]}.frames"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -15,10 +16,12 @@ from torchDVC.dataset.layouts import Layout, find_layout, layout_of
 from torchDVC.dataset.names import name_says
 from torchDVC.dataset.planes import stored_type, to_420
 from torchDVC.util.errors import DataError
+from torchDVC.util.files import STANDARD
 
 _Y4M_MAGIC = b"YUV4MPEG2"
 _Y4M_SITING = re.compile("jpeg|mpeg2|paldv")
-_MAX_HEADER = 4096
+MAX_LINE = 4096
+"""Bytes of a line of y4m."""
 _MAX_SIDE = 65536
 
 
@@ -32,12 +35,16 @@ class RawReader(IndexedReader):
 
     def frame(self, index: int) -> Frame:
         """Frame ``index``, read by its place in the file."""
-        info, bits = self.info, self._layout.bits
         data = np.fromfile(self.path, np.uint8, self._frame_bytes, offset=self._offsets[index])
         if len(data) < self._frame_bytes:
             raise DataError(f"{self.path}: frame {index} is cut short; the file was changed while it was read")
-        planes = to_420(self._layout.planes(data, info.width, info.height), bits)
-        return Frame(yuv=planes, matrix=info.matrix, value_range=info.range, bits=bits)
+        return stored_frame(data, self._layout, self.info)
+
+
+def stored_frame(data: np.ndarray, layout: Layout, info: VideoInfo) -> Frame:
+    """The frame whose samples are so many bytes (flat uint8) of a layout."""
+    planes = to_420(layout.planes(data, info.width, info.height), layout.bits)
+    return Frame(yuv=planes, matrix=info.matrix, value_range=info.range, bits=layout.bits)
 
 
 def yuv_reader(path: Path, options: ReadOptions) -> RawReader:
@@ -66,21 +73,53 @@ def yuv_reader(path: Path, options: ReadOptions) -> RawReader:
 
 def y4m_reader(path: Path, options: ReadOptions) -> RawReader:
     """A ``.y4m`` file; the places of its frames are found when it is opened, which also finds a file cut short."""
-    parameters, first_frame = _y4m_parameters(path)
-    layout, size, fps, aspect = _y4m_header(path, parameters)
-    offsets = _y4m_frames(path, first_frame, layout.frame_bytes(*size), options.frames)
-    value_range = "full" if parameters.get("XCOLORRANGE") == "FULL" else "limited"
-    count = len(offsets)
-    info = options.info(path, size, count, fps=fps, value_range=value_range, stored=layout, aspect=aspect)
-    return RawReader(path, layout, offsets, info)
+    with open(path, "rb") as file:
+        header, first_frame = Y4mHeader.read(file, path), file.tell()
+    offsets = _y4m_frames(path, first_frame, header.frame_bytes, options.frames)
+    return RawReader(path, header.layout, offsets, header.info(path, options, len(offsets)))
+
+
+@dataclass(frozen=True)
+class Y4mHeader:
+    """What a y4m stream says of its frames."""
+
+    layout: Layout
+    size: tuple[int, int]
+    fps: Fraction | None
+    aspect: Fraction | None
+    range: str
+
+    @classmethod
+    def read(cls, file: BinaryIO, path: Path) -> Y4mHeader:
+        """The header at the beginning of a file. Raises `DataError` where it is none, or of an unknown layout."""
+        parameters = _y4m_parameters(file.readline(MAX_LINE), path)
+        return cls(*_y4m_header(path, parameters), "full" if parameters.get("XCOLORRANGE") == "FULL" else "limited")
+
+    @property
+    def frame_bytes(self) -> int:
+        """Of a frame, without its own line."""
+        return self.layout.frame_bytes(*self.size)
+
+    def info(self, path: Path, options: ReadOptions, frames: int) -> VideoInfo:
+        """What is known of a clip of so many frames."""
+        return options.info(
+            path, self.size, frames, fps=self.fps, value_range=self.range, stored=self.layout, aspect=self.aspect
+        )
 
 
 class RawWriter(VideoWriter):
     """Writes ``.y4m`` (with its header) or ``.yuv`` (frames only), by the name of the file."""
 
+    @property
+    def _headed(self) -> bool:
+        return self.path == STANDARD or self.path.suffix.lower() == ".y4m"
+
+    def _file_at(self, path: Path) -> BinaryIO:
+        return open(path, "wb")
+
     def _open(self, path: Path) -> None:
-        self._file: BinaryIO = open(path, "wb")  # noqa: SIM115 - closed by close or __exit__
-        if self.path.suffix.lower() == ".y4m":
+        self._file = self._file_at(path)
+        if self._headed:
             info = self.info
             aspect = f"A{info.aspect.numerator}:{info.aspect.denominator}" if info.aspect else "A0:0"
             layout = "C420jpeg" if info.bits == 8 else f"C420p{info.bits} XYSCSS=420P{info.bits}"
@@ -90,7 +129,7 @@ class RawWriter(VideoWriter):
             )
 
     def _write(self, frame: Frame) -> None:
-        if self.path.suffix.lower() == ".y4m":
+        if self._headed:
             self._file.write(b"FRAME\n")
         for plane in frame.planes(self.info.bits):
             self._file.write(np.ascontiguousarray(plane, stored_type(self.info.bits)).data)
@@ -102,17 +141,25 @@ class RawWriter(VideoWriter):
         self._file.close()
 
 
-def _y4m_parameters(path: Path) -> tuple[dict[str, str], int]:
-    """Parameters of a ``.y4m`` file by their letter ("X…" ones by ``XNAME``), and where its first frame starts."""
-    with open(path, "rb") as file:
-        line = file.readline(_MAX_HEADER)
+def is_frame_line(line: bytes) -> bool:
+    """Whether a line of y4m begins a frame."""
+    return line.startswith(b"FRAME") and line.endswith(b"\n")
+
+
+def cut_short(name: Path | str, index: int) -> DataError:
+    """What is said of a y4m stream that ends within a frame, or goes on with none."""
+    return DataError(f"{name}: frame {index} is damaged or cut short; make the file again")
+
+
+def _y4m_parameters(line: bytes, path: Path) -> dict[str, str]:
+    """Parameters in the first line of y4m by their letter ("X…" ones by ``XNAME``)."""
     if not line.startswith(_Y4M_MAGIC + b" ") or not line.endswith(b"\n"):
         raise DataError(f"{path}: not a y4m file (expected 'YUV4MPEG2 W… H… F…'); convert it with ffmpeg")
     parameters: dict[str, str] = {}
     for word in line.decode("ascii", "replace").split()[1:]:
         key, _, value = word.partition("=") if word.startswith("X") else (word[0], "", word[1:])
         parameters[key] = value
-    return parameters, len(line)
+    return parameters
 
 
 def _y4m_frames(path: Path, position: int, frame_bytes: int, limit: int | None) -> list[int]:
@@ -122,10 +169,10 @@ def _y4m_frames(path: Path, position: int, frame_bytes: int, limit: int | None) 
     with open(path, "rb") as file:
         while position < end and len(offsets) != limit:
             file.seek(position)
-            header = file.readline(_MAX_HEADER)
-            position += len(header) + frame_bytes
-            if not header.startswith(b"FRAME") or not header.endswith(b"\n") or position > end:
-                raise DataError(f"{path}: frame {len(offsets)} is damaged or cut short; make the file again")
+            line = file.readline(MAX_LINE)
+            position += len(line) + frame_bytes
+            if not is_frame_line(line) or position > end:
+                raise cut_short(path, len(offsets))
             offsets.append(position - frame_bytes)
     if not offsets:
         raise DataError(f"{path}: holds no frames; make the file again")

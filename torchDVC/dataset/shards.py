@@ -16,6 +16,7 @@ from pathlib import Path
 
 from torchDVC.dataset.colour import Plane
 from torchDVC.dataset.pictures import decode_picture, is_picture, natural_key, picture_size
+from torchDVC.dataset.sources import places_of
 from torchDVC.util.errors import DataError
 
 _HEADER_BYTES = 1 << 16  # enough of a picture to tell its size
@@ -62,11 +63,17 @@ def shard_clips(data: str) -> list[ShardClip]:
     """All clips of the shards that the pattern ``data`` names, in the order of the shards' names."""
     from webdataset.shardlists import expand_urls
 
-    paths = [Path(path) for pattern in expand_urls(data) for path in sorted(glob.glob(pattern)) or [pattern]]
+    paths = [path for pattern in expand_urls(data) for path in _files(pattern)]
     for path in paths:
         if not path.is_file():
             raise DataError(f"{path}: no such shard; shards are read from a file system, download remote ones first")
     return [clip for path in paths for clip in _clips(path)]
+
+
+def _files(pattern: str) -> list[Path]:
+    """The files of a pattern, by a path or by one below $DATASET; the pattern itself where there are none."""
+    found = (sorted(glob.glob(str(place))) for place in places_of(pattern))
+    return [Path(path) for path in next(filter(None, found), [pattern])]
 
 
 def _clips(shard: Path) -> list[ShardClip]:

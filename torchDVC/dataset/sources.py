@@ -149,12 +149,22 @@ def data_root() -> Path | None:
     return Path(root).expanduser() if root else None
 
 
-def find_data(name: str, known: tuple[str, ...]) -> Path:
-    """The file or folder ``name``: a path, or a path below $DATASET. `DataError`, with the nearest name, if none."""
+def places_of(name: str) -> list[Path]:
+    """Where ``name`` may be: a path, and a path below $DATASET."""
     root = data_root()
-    for candidate in [Path(name).expanduser(), *([root / name] if root else [])]:
-        if candidate.exists():
-            return candidate
+    return [Path(name).expanduser(), *([root / name] if root else [])]
+
+
+def found_data(name: str) -> Path | None:
+    """The file or folder ``name``, where there is one."""
+    return next((place for place in places_of(name) if place.exists()), None)
+
+
+def find_data(name: str, known: tuple[str, ...]) -> Path:
+    """The file or folder ``name``. `DataError`, with the nearest of the ``known`` names, where there is none."""
+    root, found = data_root(), found_data(name)
+    if found is not None:
+        return found
     where = f"below $DATASET ({root})" if root else "(DATASET is not set)"
     raise DataError(f"{name}: no such file or folder, nor {where}{nearest(name, known)}")
 
@@ -189,7 +199,7 @@ def _vimeo_clips(folder: Path) -> list[ClipSource]:
     if not listing.is_file():
         return [FileClip(path.resolve(), SEPTUPLET) for path in sorted((folder / VIMEO_PICTURES).glob("*/*/"))]
     try:
-        names = listing.read_text(encoding="utf-8").split()
+        names = listing.read_text(encoding="utf-8-sig").split()
     except UnicodeDecodeError as error:
         raise DataError(f"{listing}: damaged, byte {error.start} is not UTF-8; download it again") from error
     if not names:

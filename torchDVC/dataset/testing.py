@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,6 +16,7 @@ from torchDVC.dataset.procedural import TEST_INDEX, ProceduralReader
 from torchDVC.dataset.sources import FileClip, data_root, find_data
 from torchDVC.dataset.video import VideoReader, clips_in, open_with
 from torchDVC.util.errors import DataError, nearest
+from torchDVC.util.files import shown
 
 # Sequences of each data set as they are usually reported.
 SEQUENCES: dict[str, tuple[str, ...]] = {
@@ -70,7 +72,7 @@ class TestSequence:
     @property
     def source(self) -> str:
         """Where it is, "" for a procedural clip."""
-        return "" if self.path is None else str(self.path.resolve())
+        return "" if self.path is None else shown(self.path.resolve())
 
     def open(self, **said: Any) -> VideoReader:
         """A reader of the clip; ``said`` are fields of `ReadOptions`, which go before what was said of all clips."""
@@ -93,12 +95,20 @@ def test_sequences(
     if not names:
         raise DataError(f"no test set named; known: {', '.join(NAMES)}, or any folder or file")
     found = [sequence for name in names for sequence in _data_set(name, seqs, singly)]
+    if seqs is not None:
+        known = [sequence for name in names for sequence in _names(name, singly)]
+        meant = [name for asked in seqs for name in _meant(asked, known, ", ".join(names))]
+        found = [sequence for sequence in found if sequence.name in meant]
     _check_names(found)
-    for asked in seqs or ():
-        if not _asked(asked, [sequence.name for sequence in found]):
-            known = [sequence for name in names for sequence in _names(name, singly)]
-            raise DataError(f"no sequence '{asked}' in {', '.join(names)}{nearest(asked, known)}")
     return [replace(sequence, given=_given_of(sequence, given)) for sequence in found]
+
+
+def _meant(asked: str, known: Sequence[str], where: str) -> list[str]:
+    """The names that one stands for: itself, else those of the same letters and digits. `DataError` if none."""
+    meant = [name for name in known if name == asked] or [name for name in known if _plain(name) == _plain(asked)]
+    if not meant:
+        raise DataError(f"no sequence '{asked}' in {where}{nearest(asked, known)}")
+    return meant
 
 
 def _given_of(sequence: TestSequence, given: ReadOptions) -> ReadOptions:
@@ -134,7 +144,7 @@ def _data_set(name: str, seqs: Sequence[str] | None, singly: bool = False) -> li
         path = find_data(name, NAMES)
         clips = [picture for clip in clips_in(path) for picture in (stills(clip) if singly else [clip])]
         folder = path.parent if clips == [path] else path
-        sequences = [_clip(folder.resolve().name, _relative(clip, folder), clip) for clip in clips]
+        sequences = [_clip(shown(folder.resolve().name), _relative(clip, folder), clip) for clip in clips]
     return [sequence for sequence in sequences if seqs is None or _asked(sequence.name, seqs)]
 
 
@@ -193,7 +203,7 @@ def _procedural(index: int, name: str) -> TestSequence:
 def _relative(path: Path, folder: Path) -> str:
     """The clip's name: its place below the folder, without the suffix."""
     relative = path.relative_to(folder)
-    return "_".join((relative if path.is_dir() else relative.with_suffix("")).parts)
+    return shown("_".join((relative if path.is_dir() else relative.with_suffix("")).parts))
 
 
 def _asked(name: str, seqs: Iterable[str]) -> bool:
@@ -201,5 +211,6 @@ def _asked(name: str, seqs: Iterable[str]) -> bool:
 
 
 def _plain(name: str) -> str:
-    """Letters and digits only, in lower case."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    """In lower case, without blanks, punctuation and control characters."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(letter for letter in folded if unicodedata.category(letter)[0] not in "CPZ")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -18,8 +16,9 @@ from torchDVC.dataset.cache import ClipSource, FrameCache
 from torchDVC.dataset.colour import Plane
 from torchDVC.dataset.frame import NOTHING_SAID, ReadOptions
 from torchDVC.dataset.shards import ShardClip, is_shards, shard_clips
-from torchDVC.dataset.sources import SEPTUPLET, clip_sources, cut_list, resolved
+from torchDVC.dataset.sources import SEPTUPLET, clip_sources, cut_list, found_data, resolved
 from torchDVC.util.errors import DataError, LCPError
+from torchDVC.util.files import environment_folder
 
 ItemKey = tuple[int, int]
 """(epoch, index); an index beyond the number of items starts over with other random choices."""
@@ -166,7 +165,7 @@ def training_set(
     """
     cutting = Cutting(frames, patch_size, static_rate, reverse_rate, frame_distance, forth_and_back, brightness)
     chosen = cut_list(listed_clips(data, frames, patch_size, given), cut)
-    cache = FrameCache(Path(os.environ.get("TORCHDVC_CACHE") or "~/.cache/torchDVC").expanduser())
+    cache = FrameCache(environment_folder("TORCHDVC_CACHE", "~/.cache/torchDVC"))
     clips: list[Clip] = [clip for clip in chosen if isinstance(clip, ShardClip)]
     clips += cache.clips([clip for clip in chosen if not isinstance(clip, ShardClip)])
     return TrainingClips(_fitting(data, clips, cutting), cutting, seed)
@@ -262,7 +261,7 @@ class _Order:
 
 def _parts(data: str) -> list[str]:
     """The data sets that ``data`` joins; a path that has a plus sign in its name is one."""
-    return [data] if Path(data).expanduser().exists() else [part.strip() for part in data.split("+")]
+    return [data] if found_data(data) else [part.strip() for part in data.split("+")]
 
 
 def _fitting(data: str, clips: Sequence[Clip], cutting: Cutting) -> list[Clip]:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from torchDVC.dataset.frame import Frame, ReadOptions, VideoInfo, VideoReader, VideoWriter
 from torchDVC.dataset.pictures import PictureWriter, is_picture, picture_reader
+from torchDVC.dataset.pipes import PipeReader, PipeWriter
 from torchDVC.dataset.raw import RawWriter, y4m_reader, yuv_reader
 from torchDVC.util.errors import DataError, nearest
+from torchDVC.util.files import STANDARD, visible_below
 
 __all__ = ["Frame", "VideoInfo", "VideoReader", "VideoWriter", "clips_in", "is_clip", "open_video", "open_writer"]
 
@@ -31,6 +33,7 @@ def open_video(
     pix_fmt: str | None = None,
 ) -> VideoReader:
     """A reader of the clip at ``path``: a video file, ``.y4m``, ``.yuv``, a folder of pictures or a single picture.
+    ``-`` and named pipes bring y4m, which can be read once.
 
     ``size`` is the (width, height) of a ``.yuv`` whose name does not tell it; other forms know theirs. ``frames`` is
     the most frames to read. ``matrix`` and ``value_range`` say how YUV relates to RGB and go before the file's own
@@ -43,6 +46,8 @@ def open_video(
 
 def open_with(path: Path, options: ReadOptions) -> VideoReader:
     """`open_video` with its keywords in one record."""
+    if path == STANDARD or path.is_fifo():
+        return PipeReader(path, options)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder{_similar(path)}")
     if path.is_dir() or is_picture(path):
@@ -59,9 +64,12 @@ def open_with(path: Path, options: ReadOptions) -> VideoReader:
 def open_writer(path: str | os.PathLike[str], info: VideoInfo) -> VideoWriter:
     """A writer of a clip like ``info`` to ``path``: ``.y4m``, ``.yuv``, ``.mp4``, or a folder of png (no suffix).
 
-    Use it in a ``with`` statement; the clip appears under its name only when it is complete.
+    ``-`` is y4m on standard output. Use it in a ``with`` statement; the clip appears under its name only when it is
+    complete.
     """
     path = Path(path).expanduser()
+    if path == STANDARD:
+        return PipeWriter(path, info)
     suffix = path.suffix.lower()
     if suffix in (".y4m", ".yuv"):
         return RawWriter(path, info)
@@ -81,7 +89,7 @@ def is_clip(path: Path) -> bool:
         return False
     if not path.is_dir():
         return path.suffix.lower() in VIDEO_SUFFIXES
-    files = list(path.iterdir())
+    files = [file for file in path.iterdir() if not file.name.startswith(".")]
     return any(map(is_picture, files)) and not any(file.suffix.lower() in VIDEO_SUFFIXES for file in files)
 
 
@@ -94,7 +102,7 @@ def clips_in(path: Path) -> list[Path]:
         raise DataError(f"{path}: no such file or folder{_similar(path)}")
     if is_clip(path) or path.is_file():
         return [path]
-    found = sorted(candidate for candidate in path.rglob("*") if is_clip(candidate))
+    found = sorted(candidate for candidate in visible_below(path) if is_clip(candidate))
     if not found:
         known = ", ".join(VIDEO_SUFFIXES[:5])
         raise DataError(f"{path}: holds no clips; put video files ({known}, …) or folders of png there")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from pathlib import Path
 
 from torchDVC.dvc_front.options import NO_WEIGHTS
+from torchDVC.util.files import environment_folder
 
 _log = logging.getLogger(__name__)
 
 
 def cached(quality: int) -> Path:
     """Where the weights of a quality level are kept."""
-    cache = Path(os.environ.get("TORCHDVC_CACHE") or "~/.cache/torchDVC").expanduser()
+    cache = environment_folder("TORCHDVC_CACHE", "~/.cache/torchDVC")
     return cache / "zoo" / f"bmshj2018-hyperprior-{quality}.safetensors"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from torchDVC.dvc_front.ancestor import SUFFIX as ANCESTOR
 from torchDVC.dvc_front.options import level_name
 from torchDVC.dvc_front.pretraining import NAME as PRETRAINING
 from torchDVC.util.errors import CheckpointError, nearest
+from torchDVC.util.files import environment_folder
 
 CHECKPOINTS = "checkpoints"
 _SUFFIX = ".safetensors"
@@ -22,7 +22,7 @@ LAST = f"last{_SUFFIX}"
 
 def log_folder() -> Path:
     """Where runs are: ``$LOG``, else ``./log``."""
-    return Path(os.environ.get("LOG") or "log")
+    return environment_folder("LOG", "log")
 
 
 def find_run(key: str, level: int) -> Path:

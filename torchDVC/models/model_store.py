@@ -9,6 +9,7 @@ from pathlib import Path
 from torchDVC.models.checkpoints import SUFFIX
 from torchDVC.models.model_file import SHOWN_DIGITS, Model, is_intact, load_model, save_model, stored_hash
 from torchDVC.util.errors import CheckpointError, nearest
+from torchDVC.util.files import environment_folder
 
 MODELS_VARIABLE = "TORCHDVC_MODELS"
 SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
@@ -17,7 +18,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
 def folders() -> list[Path]:
     """Where models are looked for: the folders of ``$TORCHDVC_MODELS``, ``$LOG/models``, the shipped models."""
     own = [Path(folder).expanduser() for folder in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if folder]
-    return [*own, Path(os.environ.get("LOG") or "log") / "models", SHIPPED]
+    return [*own, environment_folder("LOG", "log") / "models", SHIPPED]
 
 
 def keep(model: Model) -> Path:

@@ -229,7 +229,7 @@ def _provenance(table: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError:
         raise DataError(f"{path}: not JSON; expected the record of a run") from None
     git = (record.get("git") or {}) if isinstance(record, dict) else None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from torchDVC.util.errors import DataError, nearest
-from torchDVC.util.files import atomic_path
+from torchDVC.util.files import atomic_path, visible_below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +166,7 @@ def gather(paths: Iterable[str | os.PathLike[str]], name: str = "rd.csv") -> lis
     """The files called ``name`` in the given folders and all below them, in order of their names; files as they are."""
     found: list[Path] = []
     for path in map(Path, paths):
-        files = sorted(path.rglob(name)) if path.is_dir() else [path]
+        files = sorted(file for file in visible_below(path) if file.name == name) if path.is_dir() else [path]
         if not files:
             raise DataError(f"{path}: no {name} in this folder or below it; expected results of a test")
         found += [file for file in files if file not in found]

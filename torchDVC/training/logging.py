@@ -119,7 +119,7 @@ class MetricsFile:
 
     def _read(self) -> tuple[list[str], list[dict[str, str]]]:
         """Columns and rows; an incomplete last line, which a killed run may leave, is dropped."""
-        whole = self.path.read_text(encoding="utf-8").rpartition("\n")[0]
+        whole = self.path.read_text(encoding="utf-8-sig").rpartition("\n")[0]
         reader = csv.DictReader(io.StringIO(whole), restval="")
         rows = list(reader)
         columns = list(reader.fieldnames or ())

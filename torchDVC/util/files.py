@@ -13,6 +13,8 @@ from pathlib import Path
 
 from torchDVC.util.locks import locked
 
+STANDARD = Path("-")
+"""What stands for standard input and output where files are named."""
 _PARTIAL = re.compile(r"\.(?P<name>.*)\.(?P<token>[0-9a-f]{8})\.(lock|partial(?P<suffix>\.[^.]*)?)", re.DOTALL)
 """``.rd.5f3a09c2.partial.csv`` becomes ``rd.csv``; its process holds the lock ``.rd.5f3a09c2.lock`` until then."""
 
@@ -99,7 +101,9 @@ def _remove(path: Path) -> None:
 
 
 def in_the_way(path: Path) -> str:
-    """What stands where a file is to be written, if that is no file: "a folder" or "a device, pipe or socket"."""
+    """What stands where a file is to be written, if that is no file, such as "a folder"."""
+    if path == STANDARD:
+        return "a pipe"
     if path.is_dir():
         return "a folder"
     return "a device, pipe or socket" if path.exists() and not path.is_file() else ""
@@ -109,3 +113,26 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a small text file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def shown(name: str | os.PathLike[str]) -> str:
+    """A name as text that can be written anywhere: bytes that are no UTF-8 are shown by their numbers, as ``\\xff``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def visible_below(folder: Path) -> Iterator[Path]:
+    """All files and folders below a folder, without hidden ones and what is in those, also behind links."""
+    for place, folders, files in os.walk(folder, followlinks=True):
+        here = Path(place)
+        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(here / name)]
+        yield from (here / name for name in (*folders, *files) if not name.startswith("."))
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether a link leads to a folder that it is in."""
+    return folder.is_symlink() and any(parent.samefile(folder) for parent in folder.absolute().parents)
+
+
+def environment_folder(variable: str, otherwise: str) -> Path:
+    """The folder that an environment variable names, or another one; ``~`` is the home folder in both."""
+    return Path(os.environ.get(variable) or otherwise).expanduser()
