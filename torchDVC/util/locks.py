@@ -51,10 +51,10 @@ def _acquire(path: Path, taken: Callable[[str], None]) -> tuple[int, bool]:
     """A locked descriptor of the file, which is still the one of that name; whether it is locked."""
     _watch_forks()
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, _MODE)
-        except FileNotFoundError:  # the holder before removed the folder in this moment
+        except FileNotFoundError:  # also where the holder before removed the folder in this moment
+            path.parent.mkdir(parents=True, exist_ok=True)
             continue
         _held.add(descriptor)
         try:
