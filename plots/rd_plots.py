@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import math
 import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plots.fonts import fit_fonts
 from torchDVC.results.conditions import METRICS, Curve, group
 from torchDVC.results.rows import FrameRow
 from torchDVC.util.errors import LCPError
@@ -22,6 +24,7 @@ from torchDVC.util.files import atomic_path
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 COLOURS = ("#000000", "#e69f00", "#0072b2", "#cc79a7", "#d55e00", "#56b4e9", "#009e73")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
@@ -85,13 +88,15 @@ def rd_figure(panels: Sequence[Panel], columns: int, note: str, log: bool = Fals
     styles = curve_styles(curve.codec for panel in panels for curve in panel.curves)
     rows = -(-len(panels) // columns)
     figure, axes = _axes(rows, columns, (max(4.8, 3.5 * columns + 0.2), 2.8 * rows + 0.5), note)
+    drawn: dict[str, Line2D] = {}
     for panel, ax in zip(panels, axes, strict=False):
         for curve in panel.curves:
-            ax.plot(curve.rates, curve.qualities, label=curve.codec, **styles[curve.codec])
-        ax.set(title=panel.title, xlabel="bits per pixel", ylabel=METRICS[panel.metric])
+            (drawn[curve.codec],) = ax.plot(curve.rates, curve.qualities, **styles[curve.codec])
+        ax.set_title(panel.title, parse_math=False)
+        ax.set(xlabel="bits per pixel", ylabel=METRICS[panel.metric])
         if log:
             _log_scale(ax)
-    _finish(figure, axes, len(panels))
+    _finish(figure, axes, len(panels), drawn)
     return figure
 
 
@@ -103,15 +108,16 @@ def complexity_figure(rates: Mapping[str, float], costs: Mapping[str, Mapping[st
     if not columns:
         raise LCPError(f"no complexity in these results; expected one of {', '.join(COMPLEXITY)}")
     figure, axes = _axes(1, len(columns), (max(4.8, 3.1 * len(columns)), 3.4), note)
+    drawn: dict[str, Line2D] = {}
     for name, ax in zip(columns, axes, strict=True):
         title, unit = COMPLEXITY[name]
         for codec, rate in rates.items():
             if codec in costs[name]:
-                ax.plot(costs[name][codec] / unit, rate, label=codec, **(styles[codec] | {"linestyle": "none"}))
+                (drawn[codec],) = ax.plot(costs[name][codec] / unit, rate, **(styles[codec] | {"linestyle": "none"}))
         ax.set(xlabel=title, ylabel="BD-rate (%)")
         _log_scale(ax)
         ax.axhline(0, color="#888888", linewidth=0.8)
-    _finish(figure, axes, len(columns))
+    _finish(figure, axes, len(columns), drawn)
     return figure
 
 
@@ -126,26 +132,29 @@ def frames_figure(sequences: Mapping[str, Mapping[str, Sequence[FrameRow]]], met
     styles = curve_styles(codec for runs in sequences.values() for codec in runs)
     note = f"frame; squares are I, circles P, triangles B frames\n{note}"
     figure, axes = _axes(2, len(sequences), (max(6.0, 3.6 * len(sequences)), 4.4), note)
+    drawn: dict[str, Line2D] = {}
     for column, (sequence, runs) in enumerate(sequences.items()):
         quality, bits = axes[column], axes[column + len(sequences)]
         for codec, rows in runs.items():
-            _draw_by_frame(quality, rows, metric, codec, styles[codec])
-            _draw_by_frame(bits, rows, "bits", codec, styles[codec])
-        quality.set(title=sequence, ylabel=METRICS[metric])
+            drawn[codec] = _draw_by_frame(quality, rows, metric, styles[codec])
+            _draw_by_frame(bits, rows, "bits", styles[codec])
+        quality.set_title(sequence, parse_math=False)
+        quality.set(ylabel=METRICS[metric])
         bits.set(ylabel="bits", yscale="log")
         for ax in (quality, bits):
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _finish(figure, axes, len(axes))
+    _finish(figure, axes, len(axes), drawn)
     return figure
 
 
-def _draw_by_frame(ax: Axes, rows: Sequence[FrameRow], name: str, label: str, style: Mapping[str, Any]) -> None:
-    """One line over the frames, with a marker for each that tells its type."""
+def _draw_by_frame(ax: Axes, rows: Sequence[FrameRow], name: str, style: Mapping[str, Any]) -> Line2D:
+    """One line over the frames, which is returned, with a marker for each that tells its type."""
     rows = sorted((row for row in rows if getattr(row, name) is not None), key=lambda row: row.frame)
-    ax.plot([row.frame for row in rows], [getattr(row, name) for row in rows], label=label, **{**style, "marker": ""})
+    (line,) = ax.plot([row.frame for row in rows], [getattr(row, name) for row in rows], **{**style, "marker": ""})
     for kind, of_kind in group(rows, lambda row: row.type).items():
         x, y = [row.frame for row in of_kind], [getattr(row, name) for row in of_kind]
         ax.plot(x, y, linestyle="none", marker=FRAME_TYPES.get(kind, "x"), markersize=4, color=style["color"])
+    return line
 
 
 def curve_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -170,7 +179,9 @@ def save(figure: Figure, path: Path) -> None:
         raise LCPError(f"{path}: cannot draw '{path.suffix}' files; expected {', '.join(FORMATS)}")
     import matplotlib
 
-    with atomic_path(path) as temporary, matplotlib.rc_context(STYLE):
+    with atomic_path(path) as temporary, matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        fit_fonts(figure, replace=path.suffix.lower() != ".svg")
+        warnings.filterwarnings("ignore", "Glyph")  # those that an svg lacks, whoever shows it has
         figure.savefig(temporary, dpi=200)
 
 
@@ -180,7 +191,7 @@ def _axes(rows: int, columns: int, size: tuple[float, float], note: str) -> tupl
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     lines = [textwrap.fill(line, round(size[0] * CHARACTERS_PER_INCH)) for line in note.splitlines()]
-    figure.supxlabel("\n".join(lines), fontsize=7, color="#444444")
+    figure.supxlabel("\n".join(lines), fontsize=7, color="#444444", parse_math=False)
     return figure, list(axes.flat)
 
 
@@ -202,23 +213,21 @@ def _log_scale(ax: Axes) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
-def _finish(figure: Figure, axes: Sequence[Axes], used: int) -> None:
-    """Hide panels without curves; one legend for all the others, above them."""
+def _finish(figure: Figure, axes: Sequence[Axes], used: int, entries: Mapping[str, Line2D]) -> None:
+    """Hide panels without curves; one legend for all the others, above them, with a line for each name."""
     for ax in axes[used:]:
         ax.set_visible(False)
-    entries: dict[str, Any] = {}
-    for ax in axes[:used]:
-        handles, labels = ax.get_legend_handles_labels()
-        entries.update(zip(labels, handles, strict=True))
     widest = LEGEND_INCHES + LEGEND_INCHES_PER_CHARACTER * max(map(len, entries))
     columns = max(1, int(figure.get_figwidth() / widest))
     lines = math.ceil(len(entries) / columns)
     figure.set_figheight(figure.get_figheight() + lines * LEGEND_LINE_INCHES)
-    figure.legend(
+    legend = figure.legend(
         list(entries.values()),
-        list(entries),
+        list(map(str, range(len(entries)))),  # not the names, of which it would read some as orders
         loc="outside upper center",
         ncols=min(columns, len(entries)),
         frameon=False,
         handlelength=3.2,
     )
+    for text, name in zip(legend.get_texts(), entries, strict=True):
+        text.set(text=name, parse_math=False)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -267,3 +270,39 @@ def test_clips_of_one_name_have_frame_charts_of_their_own(tmp_path):
     write_rows(tmp_path / "frames.csv", [frame_row(dataset=r.dataset, sequence="Races", lmda=256.0) for r in rows])
     assert main([str(tmp_path), "--figure", "frames", "--out", str(tmp_path / "f.svg")]) == 0
     assert {"C Races", "D Races"} <= set(re.findall(r">([^<>]+)</text>", (tmp_path / "f.svg").read_text()))
+
+
+# --- names are data
+
+
+NAMES = ("_hidden", "$x", "a$b$c", "$\\frac{1}$", "100%_#", "<b>&amp;")
+
+
+@pytest.mark.parametrize("figure", ["rd", "complexity", "frames"])
+def test_names_are_drawn_as_they_are(tmp_path, figure):
+    """Of codecs, data sets and sequences; none is markup, and none is left out."""
+    for number, name in enumerate(NAMES):
+        rates = {rate * (1 + number / 8): quality for rate, quality in BASE.items()}
+        rows = curve_rows(name, rates, run_id=str(number), kmac_decode=9.0 + number, parameters=9, decode_fps=1.0)
+        rows = [replace(row, dataset="_$D$", sequence="$s_") for row in rows]
+        write_rows(tmp_path / str(number) / "rd.csv", rows)
+        frames = [frame_row(frame=i, run_id=str(number), lmda=2.0, psnr_rgb=34.0 - i / 4) for i in range(3)]
+        frames = [replace(frame, dataset="_$D$", sequence="$s_") for frame in frames]
+        write_rows(tmp_path / str(number) / "frames.csv", frames)
+    out = tmp_path / "figure.svg"
+    assert main([str(tmp_path), "--figure", figure, "--anchor", NAMES[0], "--out", str(out)]) == 0
+    shown = [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", out.read_text())]
+    assert set(NAMES) <= set(shown)
+    assert any("_$D$" in text for text in shown) == (figure != "complexity")
+    assert main([str(tmp_path), "--figure", figure, "--anchor", NAMES[0], "--out", str(tmp_path / "figure.png")]) == 0
+
+
+def test_letters_get_a_font_that_has_them_and_codes_without_one(tmp_path, caplog):
+    """Of the fonts that come with matplotlib, another than the usual one has U+2335, and none U+F8F1."""
+    write_rows(tmp_path / "rd.csv", curve_rows("\u2335", BASE) + curve_rows("\u4e0a\uf8f1", {1.0: 2.0}))
+    with warnings.catch_warnings(action="error"):  # matplotlib warns of letters that it draws as boxes
+        for suffix in ("png", "pdf"):
+            assert main([str(tmp_path / "rd.csv"), "--out", str(tmp_path / f"rd.{suffix}")]) == 0
+    assert "no installed font has" in caplog.text and "\uf8f1" in caplog.text and "\u2335" not in caplog.text
+    assert main([str(tmp_path / "rd.csv"), "--out", str(tmp_path / "rd.svg")]) == 0
+    assert "\uf8f1" in (tmp_path / "rd.svg").read_text()
