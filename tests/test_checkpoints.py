@@ -283,13 +283,21 @@ def test_integer_tables_are_not_filled_with_floats() -> None:
 # --- which file
 
 
-def test_the_newest_checkpoint_is_found_and_partial_ones_are_not(tmp_path: Path) -> None:
+def test_the_last_checkpoint_of_a_folder_is_the_one_called_so(tmp_path: Path) -> None:
+    """Whatever was touched since."""
     with pytest.raises(CheckpointError, match="no checkpoint"):
-        checkpoints.newest(tmp_path)
-    for age, name in ((30, "b.safetensors"), (20, "a.safetensors"), (0, ".c.partial.safetensors"), (0, "d.txt")):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (1000 - age, 1000 - age))
-    assert checkpoints.newest(tmp_path).name == "a.safetensors"
+        checkpoints.last(tmp_path)
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in ("01_intra.safetensors", ".last.partial.safetensors", "d.txt"):
+        (folder / name).touch()
+    assert checkpoints.last(folder) == checkpoints.last(tmp_path) == folder / "01_intra.safetensors"
+    (folder / "02_joint.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"no last\.safetensors here; .*: 01_intra\S*, 02_joint\S*$"):
+        checkpoints.last(tmp_path)
+    (folder / "last.safetensors").touch()
+    os.utime(folder / "last.safetensors", (1, 1))
+    assert checkpoints.last(folder) == checkpoints.last(tmp_path) == folder / "last.safetensors"
 
 
 def test_sha256_is_the_standard_one(tmp_path: Path) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import TorchElasticEnvironment
+from lightning_fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
@@ -21,11 +26,33 @@ from torchDVC.models import checkpoints
 from torchDVC.models.codec import Codec, evaluating
 from torchDVC.util.device import resolve_precision
 from torchDVC.util.errors import CheckpointError, ConfigError
+from torchDVC.util.launch import launcher, processes, tasks_left_out
 
 if TYPE_CHECKING:
     from torchDVC.results.complexity import ModuleComplexity
 
 _log = logging.getLogger(__name__)
+
+
+class SrunEnvironment(SLURMEnvironment):
+    """Fabric's, for every way to ask ``srun`` for its tasks."""
+
+    def __init__(self) -> None:
+        self.auto_requeue, self.requeue_signal = False, None
+
+    def world_size(self) -> int:
+        return int(os.environ["SLURM_STEP_NUM_TASKS"])
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        """They are the step's own."""
+
+
+ENVIRONMENTS: dict[str, Callable[[], ClusterEnvironment]] = {
+    "torchrun": TorchElasticEnvironment,
+    "srun": SrunEnvironment,
+    "": LightningEnvironment,
+}
+"""What Fabric is told of the processes, by who started them."""
 
 
 class Runner:
@@ -58,7 +85,8 @@ class Runner:
             _log.warning("--gpu %d: a test runs on one device", self.options.gpu)
         fabric = make_fabric(self.options.device, 1)
         if fabric.world_size > 1:
-            raise ConfigError([f"torchrun with {fabric.world_size} processes; a test is of one, start it with python"])
+            count = f"{launcher()} with {fabric.world_size} processes"
+            raise ConfigError([f"{count}; a test is of one, start it with python"])
         return fabric
 
     @property
@@ -104,27 +132,31 @@ class Runner:
 def make_fabric(device: str, count: int) -> Fabric:
     """A launched Fabric on ``auto``, ``cpu`` or ``cuda``; more than one device runs distributed data parallel.
 
-    Under ``torchrun`` it is that of one of the processes which this has started, each with a device of its own. Asking
-    for several GPUs on a machine without one is said once, and runs on the CPU. Raises `ConfigError` where ``cuda`` is
-    asked for and there is none, more GPUs than there are, or other ones than ``torchrun`` has processes for.
+    Under ``torchrun`` and ``srun`` it is that of one of the processes which these have started, each with a device of
+    its own. Asking for several GPUs on a machine without one is said once, and runs on the CPU. Raises `ConfigError`
+    where ``cuda`` is asked for and there is none, more GPUs than there are, or other ones than there are processes for.
     """
     available = torch.cuda.device_count()
     if device == "cuda" and not available:
         raise ConfigError(["--device cuda: no CUDA device here; expected auto or cpu"])
     accelerator = "cuda" if available and device != "cpu" else "cpu"
     devices, nodes = count, 1
-    if TorchElasticEnvironment.detect():
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    if launcher():
+        devices, nodes = processes()
         if count not in (1, devices):
-            raise ConfigError([f"--gpu {count} under torchrun; expected as many as its processes here, {devices}"])
-    elif accelerator == "cpu" and count > 1:
+            raise ConfigError([f"--gpu {count} under {launcher()}; expected as many as its processes here, {devices}"])
+    elif tasks_left_out() > 1:
+        _log.warning("one process, of a Slurm job of %d tasks; srun starts one for each", tasks_left_out())
+    if accelerator == "cpu" and count > 1 and not launcher():
         _log.warning("--gpu %d: no GPU here, running on the CPU", count)
         devices = 1
     if accelerator == "cuda" and devices > available:
         raise ConfigError([f"--gpu {devices}: this machine has {available}; expected at most that many"])
     strategy = DDPStrategy(find_unused_parameters=True) if devices * nodes > 1 else "auto"
-    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy)
+    fabric = Fabric(
+        accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy,
+        plugins=ENVIRONMENTS[launcher()](),
+    )  # fmt: skip
     fabric.launch()
     return fabric
 
@@ -158,12 +190,12 @@ def _module_weights(path: Path, name: str) -> Mapping[str, Tensor]:
 
 
 def checkpoint_file(path: Path) -> Path:
-    """A checkpoint: the file itself, or the newest one of a folder."""
-    return checkpoints.newest(path) if path.is_dir() else path
+    """A checkpoint: the file itself, or the last one of a folder of checkpoints, or of a run."""
+    return checkpoints.last(path) if path.is_dir() else path
 
 
 def model_weights(path: Path, *, averaged: bool = False) -> Mapping[str, Tensor]:
-    """The codec's tensors in a checkpoint of a run (a file, or the newest one of a folder).
+    """The codec's tensors in a checkpoint of a run (a file, or the last one of a folder).
 
     ``averaged`` takes the moving averages that the run kept of its weights. Raises `CheckpointError` if it kept none.
     """

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SUFFIX = ".safetensors"
+FOLDER = "checkpoints"
+"""Where a run's checkpoints stand in its folder."""
+LAST = f"last{SUFFIX}"
+"""The one that it goes on from."""
 _STATE_KEY = "torchDVC.state"
 _CRC_KEY = "torchDVC.crc32"
 _NAMES_SHOWN = 3
@@ -129,12 +133,19 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -
     module.load_state_dict(dict(tensors))
 
 
-def newest(folder: str | Path) -> Path:
-    """The checkpoint in ``folder`` that was written last (by file time, then by name); `CheckpointError` if none."""
-    found = [path for path in Path(folder).glob(f"*{SUFFIX}") if path.is_file() and not path.name.startswith(".")]
+def last(folder: str | Path) -> Path:
+    """The checkpoint that a run goes on from, of its folder or of its folder of checkpoints, whatever their times say.
+
+    A single checkpoint of another name is it, too. Raises `CheckpointError` that tells which there are else.
+    """
+    places = [Path(folder), Path(folder) / FOLDER]
+    found = [path for place in places for path in sorted(place.glob(f"*{SUFFIX}")) if not path.name.startswith(".")]
+    named = [path for path in found if path.name == LAST] or found
+    if len(named) == 1:
+        return named[0]
     if not found:
         raise CheckpointError(f"{folder}: no checkpoint (*{SUFFIX}) here")
-    return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+    raise CheckpointError(f"{folder}: no {LAST} here; expected the name of one: {_listed([p.name for p in found])}")
 
 
 def epoch_name(epoch: int) -> str:
@@ -281,6 +292,10 @@ def _clash(name: str, given: Tensor, own: Tensor) -> str:
     if given.is_floating_point() != own.is_floating_point():
         return f"{name} is {given.dtype}, expected {own.dtype}"
     return ""
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_NAMES_SHOWN]) + ", …" * (len(names) > _NAMES_SHOWN)
 
 
 def _listing(what: str, names: list[str], count: int | None = None) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torchDVC.util.errors import LCPError
 from torchDVC.util.files import remove_leftovers
+from torchDVC.util.launch import first_process
 from torchDVC.util.locks import locked
-from torchDVC.util.progress import first_process
 
 
 @contextlib.contextmanager

@@ -47,25 +47,28 @@ class Keeper:
         self._logger: MetricsLogger | None = None
 
     def restore(self) -> None:
-        """With ``--restore resume`` put the state where a checkpoint was: the one named, or the folder's newest."""
+        """With ``--restore resume`` put the state where a checkpoint was: the one named, or the folder's last."""
         if self.resumed:
             path = checkpoint_file(self.options.checkpoint or self.folder / "checkpoints")
             self.state.unpack(checkpoints.load(path), str(path))
 
     def open(self, configuration: Mapping[str, Any], device: str) -> None:
-        """Make the folder the run's own; what another one left there is set aside, unless this one continues it."""
+        """Make the folder the run's own; what another one left there is set aside, unless this one continues it.
+
+        What can be refused is refused first, so that then nothing has changed.
+        """
         if not self.writes:
             return
         options = self.options
-        RunFolder(self.folder, sys.argv, configuration, options.seed, device)
-        if not self.resumed:
-            for name in ("checkpoints", "pictures"):
-                set_aside(self.folder / name)
         self._logger = MetricsLogger(
             self.folder, project=options.project_name, name=options.name, key=options.experiment_key,
             comet=not options.no_comet, resume_step=self.state.position.total if self.resumed else None,
             configuration={name: str(value) for name, value in asdict(options).items()},
         )
+        RunFolder(self.folder, sys.argv, configuration, options.seed, device)
+        if not self.resumed:
+            for name in ("checkpoints", "pictures"):
+                set_aside(self.folder / name)
 
     def close(self) -> None:
         """Flush the metrics."""

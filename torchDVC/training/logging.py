@@ -52,6 +52,8 @@ class MetricsLogger:
         folder = Path(folder)
         if key is not None and not re.fullmatch(r"[0-9A-Za-z]{32,50}", key):
             raise ConfigError([f"--experiment_key '{key}': expected 32 to 50 letters and digits"])
+        if comet:
+            _comet_keys()  # refuses what keys.json says before anything is changed
         self._csv = MetricsFile(folder / "metrics.csv", resume_step)
         self._start = time.monotonic() - self._csv.seconds()
         self._others: list[_Sink] = []

@@ -75,12 +75,12 @@ class Trainer(Runner):
         check_plan(stages, self.options, self.codec)
         if stages:
             self.enter(stages[0])
+        if stages and not self.options.no_sanity and not self.keeper.resumed:
+            self._validate(sanity=True)
         self._open_folder()
         if not stages:
             self.keeper.save()
         with self.keeper, Interrupts() as interrupts:
-            if not self.options.no_sanity and not self.keeper.resumed:
-                self._validate(sanity=True)
             while self.position.epoch < self.end:
                 if self._run_epoch(interrupts) and self.position.epoch < self.end:
                     self.stopped = True

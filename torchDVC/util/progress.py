@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import sys
 import time
 from typing import IO, Any
 
+from torchDVC.util.launch import first_process
+
 LINE_EVERY = 30.0  # seconds between the lines of a log file
-
-
-def first_process() -> bool:
-    """Whether this process is the only one, or the first of those that ``torchrun`` or ``--gpu`` started."""
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
 class Progress:
