@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -293,3 +294,17 @@ def test_memory_that_cannot_be_measured_costs_one_line(
         "the memory to encode is not known: its process ended with 1"
     ]
     assert rows(small_model)[0].memory_encode is None
+
+
+def test_the_time_that_is_left_is_told_from_the_first_frames(
+    small_model: SmallModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--no_image", "--no-memory", "--frames", "6")
+    assert small_model.test("res", *flags, "--test_seqs", "two") == 0
+    assert re.search(r"^6 frames in 1 clip: about \d+:\d\d to code$", capsys.readouterr().err, re.MULTILINE)
+    assert small_model.test("res", *flags) == 0
+    said = capsys.readouterr().err  # of all clips, as the one that is kept comes last
+    assert re.search(r"^18 frames in 3 clips: about \d+:\d\d to code$", said, re.MULTILINE)
+    assert [row.frames for row in rows(small_model)] == [6, 6, 6]
+    assert small_model.test("res", *flags, "--test_seqs", "one") == 0
+    assert "to code" not in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from torchDVC.dataset.shards import ShardClip, is_shards, shard_clips
 from torchDVC.dataset.sources import SEPTUPLET, clip_sources, cut_list, found_data, resolved
 from torchDVC.util.errors import DataError, LCPError
 from torchDVC.util.files import environment_folder
+from torchDVC.util.interrupts import Interrupts
 
 ItemKey = tuple[int, int]
 """(epoch, index); an index beyond the number of items starts over with other random choices."""
@@ -220,10 +222,20 @@ def training_loader(
         batch_sampler=order,
         collate_fn=_batch,
         num_workers=num_workers,
+        worker_init_fn=_ignore_signals,
         pin_memory=pin_memory,
         # A generator of its own: else PyTorch's global one would move on with every epoch begun.
         generator=torch.Generator(),
     )
+
+
+def _ignore_signals(worker: int) -> None:
+    """Let a worker process end with the main one only, which wants its batches until it has saved what it did.
+
+    Batch systems, and terminals that are closed, send their signals to all processes.
+    """
+    for number in Interrupts.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _batch(items: list[torch.Tensor] | Exception) -> torch.Tensor | Exception:

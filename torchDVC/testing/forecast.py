@@ -40,4 +40,5 @@ class Forecast:
             return f"{len(self._clips)} clips, not all of known length: about {pace:.2g} s a frame"
         areas = sum((clip.frames or 0) * clip.width * clip.height for clip in self._clips)
         seconds = pace * areas / (info.width * info.height)
-        return f"{frames} frames in {len(self._clips)} clips: about {clock(seconds)} to code{self._afterwards}"
+        clips = f"{len(self._clips)} clip{'s' * (len(self._clips) > 1)}"
+        return f"{frames} frames in {clips}: about {clock(seconds)} to code{self._afterwards}"
