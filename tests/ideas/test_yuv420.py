@@ -44,7 +44,7 @@ def idea(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int) -> Path:
     return folder
 
 
-def run(*arguments: object, threads: int = 1) -> None:
+def run(*arguments: object, threads: int) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(CHECKOUT)}
     subprocess.run([sys.executable, "-m", *map(str, arguments)], check=True, env=environment)
 
@@ -73,11 +73,9 @@ def test_it_trains_writes_a_stream_and_decodes_elsewhere_to_the_bit(
     assert row["format"] == ("yuv420_packed" if bits == 8 else "yuv420p10_packed")
     assert 10 < float(row["psnr_y"]) < 60 and float(row["psnr_yuv"]) > 10 and float(row["bpp"]) > 0
     coded, model = next(Path("res/streams").rglob("*.lcp")), next(Path("res/models").iterdir())
-    for threads in (1, 2):
-        out = f"{threads}.y4m"
-        run("torchDVC.codec", "decode", coded, out, "--model", model, "--device", "cpu", threads=threads)
-        assert open_video(out).info.bits == bits
-        assert samples(open_video(out)) == shown(coded, str(model))
+    run("torchDVC.codec", "decode", coded, "out.y4m", "--model", model, "--device", "cpu", threads=2)
+    assert open_video("out.y4m").info.bits == bits
+    assert samples(open_video("out.y4m")) == shown(coded, str(model))
 
 
 def shown(coded: Path, model: str) -> str:
