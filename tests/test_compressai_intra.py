@@ -118,7 +118,7 @@ def test_a_model_through_the_command_lines(tmp_path: Path, clip_folder: Path) ->
     model = make_small_model(tmp_path / "model", clip_folder)
     torch.save(calibrated("elic2022-chandelier").state_dict(), model.path / "elic.pth.tar")
     model.write("intra.json", json.dumps({"model": "elic2022-chandelier", **SMALL["elic2022-chandelier"]}))
-    model.write("model.csv", CSV.replace("HyperpriorIntra,intra.json,", "CompressAIIntra,intra.json,elic.pth.tar"))
+    model.write("model.csv", CSV.replace("IntraCodec,intra.json,", "CompressAIIntra,intra.json,elic.pth.tar"))
     model.write("train.cfg", "[process: intra]\nimode = i\ndata = DATA\nsteps = 1\nbatch_size = 1\npatch_size = 64\n")
     assert model.train("run") == 0
     stream, out = tmp_path / "one.lcp", tmp_path / "one.y4m"
@@ -143,7 +143,7 @@ def test_what_cannot_be_had_is_one_line(
     small_model: SmallModel, arguments: dict[str, Any], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small_model.write("intra.json", json.dumps(arguments))
-    small_model.write("model.csv", CSV.replace("HyperpriorIntra", "CompressAIIntra"))
+    small_model.write("model.csv", CSV.replace("IntraCodec", "CompressAIIntra"))
     assert small_model.train("run") == 2
     error = capsys.readouterr().err
     said = f"{small_model.path / 'model.csv'}:2: CompressAIIntra: {expected}"
@@ -156,7 +156,7 @@ def test_without_compressai_it_is_one_line(
     monkeypatch.setitem(sys.modules, "compressai", None)
     monkeypatch.setitem(sys.modules, "compressai.registry", None)
     small_model.write("intra.json", "{}")
-    small_model.write("model.csv", CSV.replace("HyperpriorIntra", "CompressAIIntra"))
+    small_model.write("model.csv", CSV.replace("IntraCodec", "CompressAIIntra"))
     assert small_model.train("run") == 2
     said = "needs CompressAI, which is not installed; pip install compressai\n"
     assert capsys.readouterr().err == f"{small_model.path / 'model.csv'}:2: CompressAIIntra: {said}"

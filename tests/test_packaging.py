@@ -169,7 +169,7 @@ def make(tmp_path: Path) -> Make:
     return Make(tmp_path)
 
 
-INSTALLATION = ["-m venv .venv", "-m pip install --upgrade pip", "-m pip install --editable .[test,dev]"]
+INSTALLATION = ["-m venv .venv", "-m pip install --upgrade pip", "-m pip install --editable .[test,dev,benchmarks]"]
 
 
 def test_make_installs_once(make: Make) -> None:

@@ -56,6 +56,8 @@ def test_a_decoder_gets_the_encoders_pictures(
     models: tuple[Model, Model], structure: CodingStructure, size: tuple[int, int], tmp_path: Path
 ) -> None:
     encoder, decoder = models
+    if structure.gop_size > 1 and not encoder.modes.bmode:
+        pytest.skip("the model codes no B frames")
     frames = 6
     expected = write_stream(tmp_path / "a.lcp", encoder, structure, clip(frames, size))
     decoded = read_stream(tmp_path / "a.lcp", decoder)
@@ -69,6 +71,8 @@ def test_a_decoder_gets_the_encoders_pictures(
 @pytest.mark.parametrize("structure", [CodingStructure(2, 1), CodingStructure(2, 2)], ids=["P", "B"])
 def test_full_hd(models: tuple[Model, Model], structure: CodingStructure, tmp_path: Path) -> None:
     encoder, decoder = models
+    if structure.gop_size > 1 and not encoder.modes.bmode:
+        pytest.skip("the model codes no B frames")
     expected = write_stream(tmp_path / "a.lcp", encoder, structure, clip(3, (1080, 1920)))
     decoded = read_stream(tmp_path / "a.lcp", decoder)
     assert [decoded[index].shape[-2:] for index in range(3)] == 3 * [(1080, 1920)]

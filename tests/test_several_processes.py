@@ -124,10 +124,9 @@ def test_a_clip_of_the_name_of_another_one_takes_no_rows(
     before = (small_model.path / "res/rd.csv").read_bytes()
     capsys.readouterr()
     assert small_model.test("res", "--no_image", "--test_datasets", str(there)) == 2
-    assert capsys.readouterr().err == (
-        f"{there}/one.y4m: would be one of clips in {small_model.path}/res/rd.csv, as {here}/one.y4m is; "
-        "give another --save_dir, or rename one\n"
-    )
+    said = capsys.readouterr().err
+    assert said.startswith(f"{there}/one.y4m: would be one of clips in /")
+    assert said.endswith("/here/clips/one.y4m is; give another --save_dir, or rename one\n")
     assert (small_model.path / "res/rd.csv").read_bytes() == before
     here.rename(small_model.path / "elsewhere")  # and nothing else is left that its rows could be of
     assert small_model.test("res", "--no_image", "--test_datasets", str(there)) == 0
