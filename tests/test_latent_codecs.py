@@ -30,6 +30,7 @@ LATENTS: dict[str, dict[str, Any]] = {
     "groups": {"type": "ChannelGroups", "width": 6, "groups": 3},
     "groups in a checkerboard": {"type": "ChannelGroups", "width": 6, "groups": 2, "checkerboard": True},
     "dual": {"type": "DualPrior", "width": 6},
+    "dual of means": {"type": "DualPrior", "width": 6, "temporal": True, "means_only": True},
     "temporal": {"type": "TemporalHyperprior", "width": 6},
     "dual, temporal": {"type": "DualPrior", "width": 6, "temporal": True},
     "raster": {"type": "Raster", "width": 6},

@@ -13,16 +13,20 @@ Nothing after ``code`` may need the source, since a decoder does not have it. In
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from torchDVC.entropy.coder import Decoder, Encoder
-from torchDVC.entropy.priors import Prior
+from torchDVC.entropy.priors import GaussianPrior, Prior
 from torchDVC.entropy.tables import Tables
 from torchDVC.entropy.tape import Tape
+
+Step = tuple[Tensor, Callable[[Tensor], Tensor]]
+"""Positions of a latent, as `Prior.at`, and what gives means (N, C, H, W) from what is decoded before them."""
 
 
 def round_through(x: Tensor) -> Tensor:
@@ -76,6 +80,17 @@ class Stream:
             (N, C, H, W) the latent as the decoder has it, in float32; 0 beside ``prior.at``, if there is such.
         """
         raise NotImplementedError
+
+    def code_in_steps(self, y: Tensor | None, prior: GaussianPrior, steps: Sequence[Step]) -> Tensor:
+        """Code a latent all of whose scales are known, but whose means follow from what is decoded, step by step.
+
+        Symbols are written or read at once. Arguments and result are those of `code`; ``prior`` has means of its own,
+        which are not used, and each of ``steps`` the positions that it codes and what gives their means.
+        """
+        decoded = torch.zeros_like(prior.index)
+        for at, mean_of in steps:
+            decoded = decoded + self.code(y, replace(prior, mean=mean_of(decoded), at=at))
+        return decoded
 
     def code_integers(self, values: Tensor | None, prior: Prior) -> Tensor:
         """Code integers without loss.
@@ -215,6 +230,21 @@ class SymbolStream(Stream):
         few = self._transfer(None if symbols is None else symbols.flatten(1)[:, at], own_indexes, prior.tables)
         self._book(_spread(prior.tables.bits(few, own_indexes), at, indexes), prior.part)
         return _only(_spread(few, at, indexes) + prior.mean, at)
+
+    def code_in_steps(self, y: Tensor | None, prior: GaussianPrior, steps: Sequence[Step]) -> Tensor:
+        order = torch.cat([at for at, _ in steps])
+        indexes = prior.indexes.flatten(1)[:, order]
+        symbols = self._transfer(None, indexes, prior.tables) if y is None else torch.zeros_like(indexes)
+        decoded = torch.zeros_like(prior.index)
+        for (at, mean_of), few in zip(steps, symbols.split([len(at) for at, _ in steps], 1), strict=True):
+            mean = mean_of(decoded)
+            if y is not None:
+                few.copy_(_to_symbols(y.float() - mean).flatten(1)[:, at])
+            decoded = decoded + _only(_spread(few, at, mean) + mean, at)
+        if y is not None:
+            self._transfer(symbols, indexes, prior.tables)
+        self._book(_spread(prior.tables.bits(symbols, indexes), order, decoded), prior.part)
+        return decoded
 
     def code_integers(self, values: Tensor | None, prior: Prior) -> Tensor:
         return self.code(values, prior)

@@ -80,19 +80,27 @@ class InPasses(nn.Module):
         self.y_tables = GaussianTables()
 
     def forward(self, y: Tensor | None, stream: Stream, state: FrameState) -> Tensor:
-        shape = self.form.shape(state)
-        known = [self.hyper(y, stream, state)]
-        if self.temporal:
-            known.append(seen(self._recalled(stream, state, known[0].new_zeros(shape))))
-        decoded = known[0].new_zeros(shape)
-        for one, network in zip(self.passes, self.networks, strict=True):
-            context = [seen(decoded)] if len(self.passes) > 1 else []
-            at = one.at(shape[2], shape[3], decoded.device)
-            prior = gaussian(network(torch.cat((*known, *context), 1)), self.y_tables.tables, at)
-            part = stream.code(None if y is None else y[:, one.first : one.last], prior)
-            decoded = decoded + F.pad(part, (0, 0, 0, 0, one.first, shape[1] - one.last))
+        known = self._known(y, stream, state)
+        decoded = self._coded(y, stream, known, known.new_zeros(self.form.shape(state)))
         if self.temporal:
             state.keep(_key(stream), decoded)
+        return decoded
+
+    def _known(self, y: Tensor | None, stream: Stream, state: FrameState) -> Tensor:
+        """What every network sees: the hyper-latent, and the latent of the reference."""
+        hyper: Tensor = self.hyper(y, stream, state)
+        if not self.temporal:
+            return hyper
+        return torch.cat((hyper, seen(self._recalled(stream, state, hyper.new_zeros(self.form.shape(state))))), 1)
+
+    def _coded(self, y: Tensor | None, stream: Stream, known: Tensor, decoded: Tensor) -> Tensor:
+        """Pass by pass."""
+        for one, network in zip(self.passes, self.networks, strict=True):
+            parameters = network(torch.cat((known, seen(decoded)), 1) if len(self.passes) > 1 else known)
+            at = one.at(decoded.shape[2], decoded.shape[3], decoded.device)
+            prior = gaussian(parameters, self.y_tables.tables, at)
+            part = stream.code(None if y is None else y[:, one.first : one.last], prior)
+            decoded = decoded + F.pad(part, (0, 0, 0, 0, one.first, decoded.shape[1] - one.last))
         return decoded
 
     @staticmethod
@@ -167,8 +175,26 @@ class DualPrior(InPasses):
     Args:
         width: channels of the hyper-latent and of the hidden layers.
         temporal: also see the latent of the reference.
+        means_only: the second pass moves means alone, so that all symbols are read at once.
     """
 
-    def __init__(self, form: Form, width: int = 96, temporal: bool = False) -> None:
+    def __init__(self, form: Form, width: int = 96, temporal: bool = False, means_only: bool = False) -> None:
         passes = [Pass(0, form.channels, parity, swaps=True) for parity in (0, 1)]
         super().__init__(form, passes, width, temporal)
+        self.means_only = means_only
+        if means_only:
+            inputs = width + form.channels * (1 + temporal)
+            self.networks[1] = IntegerStack(inputs, 2 * width, width, form.channels, kernel_size=CONTEXT_KERNEL)
+
+    def _coded(self, y: Tensor | None, stream: Stream, known: Tensor, decoded: Tensor) -> Tensor:
+        if not self.means_only:
+            return super()._coded(y, stream, known, decoded)
+        first, second = self.networks
+        prior = gaussian(first(torch.cat((known, seen(decoded)), 1)), self.y_tables.tables)
+
+        def moved(decoded: Tensor) -> Tensor:
+            return prior.mean + second(torch.cat((known, seen(decoded)), 1)) / 16
+
+        ats = [one.at(decoded.shape[2], decoded.shape[3], decoded.device) for one in self.passes]
+        at, rest = (at for at in ats if at is not None)
+        return stream.code_in_steps(y, prior, [(at, lambda _: prior.mean), (rest, moved)])
