@@ -18,6 +18,7 @@ from pathlib import Path
 CFG = """\
 [process: clip]
 data = procedural
+cut = 1
 imode = i
 pmode = emcr
 RNN = 2

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CFG = """\
 [process: step]
 data = procedural
+cut = 1
 pmode = emcr
 frames = 2
 batch_size = {batch}
