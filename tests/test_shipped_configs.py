@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from tests.lively_models import lively, small
 from torchDVC.config import load_run
 from torchDVC.config.command_line import parse_tester, parse_trainer
 from torchDVC.config.problems import CONFIGS
 from torchDVC.models import checkpoints
+from torchDVC.models.codec import Codec
+from torchDVC.models.exactness import differences
+from torchDVC.models.model_file import fixed
+from torchDVC.results.complexity import measure
 from torchDVC.results.rows import read_rows
 from torchDVC.util.errors import ConfigError
 
@@ -82,3 +88,16 @@ def test_every_process_of_a_test_cfg_runs(model: str, cfg: str, tmp_path: Path, 
     rows = read_rows(tmp_path / "rd.csv")
     assert {row.process for row in rows} == {process.name for process in test.processes}
     assert all(row.bpp_estimated and row.frames == 3 for row in rows)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_is_exact_and_its_cost_is_known(model: str) -> None:
+    """With small, lively modules: no float chooses a table, and every operation has a count on each type of frame."""
+    config, test = load_run(model, next(cfg for name, cfg in TESTED if name == model), "test")
+    torch.manual_seed(0)
+    codec, process = lively(Codec(small(config))), test.processes[0]
+    fixed(codec, process)
+    assert differences(codec, process) == []
+    rows = measure(codec, process)
+    assert {row.frame_type for row in rows} == set(process.types)
+    assert [row for row in rows if row.uncounted] == []
