@@ -1,4 +1,4 @@
-# make demo              set up, train a codec for a few minutes, test it and draw its R-D curve beside x264's
+# make demo              set up, show the shipped codec beside x264 and x265, then train it for a few minutes more
 # make demo VIDEO=a.mp4  the same on your own clip (MINUTES=20 trains for longer)
 # make test              set up and run the tests (make test TESTS="-m 'not slow'" for the quick ones)
 # make lint              ruff and mypy

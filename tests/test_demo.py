@@ -1,123 +1,38 @@
-"""The demo runs commands that exist, on configuration that is valid, in the time it was given."""
+"""The demo shows the codec in the box, and trains it on."""
 
 from __future__ import annotations
 
 import csv
-import math
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.lively_models import lively
+from tests.small_model import TRAIN, make_small_model
 from torchDVC import demo
-from torchDVC.coding_structure import CodingStructure
 from torchDVC.config import load_run, load_train_config
-from torchDVC.config.command_line import parse_tester, parse_trainer
 from torchDVC.dataset.frame import Frame, VideoInfo
 from torchDVC.dataset.video import open_video, open_writer
+from torchDVC.models import checkpoints
 
 
-class Commands:
-    """Stands in for `demo.run`: checks each command line, and leaves what the trainer would."""
-
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self.seconds = seconds
-        self.stages: dict[str, dict[str, int]] = {}
-        self.bounds: dict[str, float] = {}
-        self.paces: dict[str, set[tuple[str, str]]] = {}
-        self.tested: list[float] = []
-        self.others: list[list[str]] = []
-
-    def __call__(self, *arguments: object) -> None:
-        words = [str(argument) for argument in arguments]
-        if words[1] == "torchDVC.trainer":
-            self._train(words[2:])
-        elif words[1] == "torchDVC.tester":
-            options = parse_tester(words[2:])
-            load_run(options.model_config, options.run_config, "test")
-            self.tested.append(options.lmda)
-        else:
-            self.others.append(words)
-
-    def _train(self, words: list[str]) -> None:
-        options = parse_trainer(words)
-        model, config = load_run(options.model_config, options.run_config, "train")
-        self.stages[options.folder.name] = {stage.name: (stage.steps or 0) * stage.epochs for stage in config.stages}
-        rows = options.folder / "metrics.csv"
-        rows.parent.mkdir(parents=True)
-        lines, time, epoch = ["seconds,loss,stage,epoch,arithmetic"], 0.0, 0
-        self.bounds[options.folder.name] = options.max_minutes or math.inf
-        self.paces[options.folder.name] = {(stage.precision, stage.memory_format) for stage in config.stages}
-        for stage in config.stages:
-            time += 1.5  # a stage's first steps take longer
-            for _ in range(stage.epochs):
-                time += self.seconds[stage.name] * (stage.steps or math.nan)
-                lines.append(f"{time},1.0,{stage.name},{epoch},32 channels_last")
-                epoch += 1
-        rows.write_text("\n".join([*lines, f"{time + 50},,{stage.name},,"]) + "\n")
-        checkpoint = options.folder / "checkpoints" / "last.safetensors"
-        checkpoint.parent.mkdir()
-        checkpoint.touch()
+def test_the_last_stage_keeps_what_is_not_changed(tmp_path: Path) -> None:
+    model, shipped = load_run("baseline.csv", "baseline/scratch.cfg", "train")
+    path = demo.write_last_stage(shipped.path, tmp_path / "short.cfg", {"steps": "7"})
+    (stage,) = load_train_config(str(path), model).stages
+    original = shipped.stages[-1]
+    assert (stage.steps, stage.pmode, stage.loss_d, stage.lr, stage.pairs, stage.epochs) == (
+        7, original.pmode, original.loss_d, original.lr, original.pairs, original.epochs)
 
 
-def test_every_command_is_valid_and_fills_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = {stage: 0.01 * (1 + number) for number, stage in enumerate(demo.TRAINING)}
-    commands = Commands(seconds)
-    monkeypatch.setattr(demo, "run", commands)
-    figure, page = demo.Demo(tmp_path / "out", 5, demo.Clips()).run()
-    assert (figure, page) == (tmp_path / "out" / "rd.png", tmp_path / "out" / "report.html")
-    assert commands.tested == list(demo.LMDAS)
-    assert [words[1] for words in commands.others if words[0] == "-m"] == [
-        "torchDVC.anchors",
-        "torchDVC.report",
-    ]
-    runs = {name: stages for name, stages in commands.stages.items() if name != "probe"}
-    assert list(runs["base"]) == list(demo.TRAINING)
-    taken = sum(seconds[stage] * count for stages in runs.values() for stage, count in stages.items())
-    assert 5 * 60 * 0.95 < taken <= 5 * 60
-    assert sum(commands.bounds.values()) == pytest.approx(5 * (demo.SLACK + demo.PROBE_SHARE), rel=1e-3)
-    assert commands.paces.pop("probe") == {("auto", "auto")}
-    assert set(map(frozenset, commands.paces.values())) == {frozenset({("32", "channels_last")})}
-
-
-def test_a_probe_that_runs_out_of_time_leaves_the_last_stages_to_the_slowest_pace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seconds = {stage: 0.01 * (1 + number) for number, stage in enumerate(demo.TRAINING)}
-    commands = Commands(seconds)
-    monkeypatch.setattr(demo, "run", commands)
-    own = demo.Demo(tmp_path / "out", 5, demo.Clips())
-    original = Commands._train
-
-    def cut_short(self: Commands, words: list[str]) -> None:
-        original(self, words)
-        rows = tmp_path / "out/train/probe/metrics.csv"
-        rows.write_text("\n".join(rows.read_text().splitlines()[:5]) + "\n")  # two stages
-
-    monkeypatch.setattr(Commands, "_train", cut_short)
-    paces = own._probe()
-    assert [paces[stage].seconds for stage in list(demo.TRAINING)[1:]] == pytest.approx(7 * [0.02])
-    assert paces["joint"].precision == "auto" and paces["intra"].precision == "32"
-
-
-def test_every_shipped_stage_has_its_share() -> None:
-    model, config = load_run(demo.MODEL, "baseline/scratch.cfg", "train")
-    assert [stage.name for stage in config.stages] == list(demo.TRAINING)
-    parts = [*demo.TRAINING.values(), *len(demo.LMDAS) * [*demo.ADAPTING.values()]]
-    assert math.isclose(sum(part.share for part in parts), 1)
-    assert set(demo.ADAPTING) < set(demo.TRAINING)
-    CodingStructure(demo.INTRA_PERIOD, 1)
-
-
-def test_a_shortened_cfg_keeps_what_it_does_not_change(tmp_path: Path) -> None:
-    model, shipped = load_run(demo.MODEL, "baseline/scratch.cfg", "train")
-    path = demo.write_cfg(shipped.path, tmp_path / "short.cfg", {"grad_clip": "0.5"}, {"joint": {"steps": "7"}})
-    config = load_train_config(str(path), model)
-    (stage,) = config.stages
-    (original,) = (stage for stage in shipped.stages if stage.name == "joint")
-    assert (stage.grad_clip, stage.steps) == (0.5, 7)
-    assert (stage.pmode, stage.loss_d, stage.lr, stage.pairs) == (
-        original.pmode, original.loss_d, original.lr, original.pairs)
+def test_the_codec_in_the_box_has_what_the_demo_runs() -> None:
+    start = demo.in_the_box()
+    model, _ = load_run(start.model, start.test, "test")
+    load_run(start.model, start.train, "train")
+    assert max(start.qualities) < max(model.levels)
+    assert start.weights is None or start.weights.is_file()
 
 
 def write_clip(path: Path, frames: int, width: int, height: int) -> None:
@@ -131,7 +46,7 @@ def planes(path: Path) -> list[bytes]:
     return [b"".join(plane.tobytes() for plane in frame.yuv) for frame in open_video(path)]
 
 
-@pytest.mark.parametrize(("frames", "tested", "trained"), [(60, 16, 44), (200, 16, 96), (20, 16, 20), (9, 9, 9)])
+@pytest.mark.parametrize(("frames", "tested", "trained"), [(60, 24, 36), (200, 24, 96), (20, 20, 20), (9, 9, 9)])
 def test_a_clip_is_tested_on_frames_it_was_not_trained_on_if_it_is_long_enough(
         tmp_path: Path, frames: int, tested: int, trained: int) -> None:
     write_clip(tmp_path / "clip.y4m", frames, 72, 40)
@@ -144,22 +59,47 @@ def test_a_clip_is_tested_on_frames_it_was_not_trained_on_if_it_is_long_enough(
     assert clips.patch_size == 32
 
 
+@pytest.fixture
+def small_start(tmp_path: Path) -> demo.Start:
+    """A small model of 9 quality levels in place of the codec in the box."""
+    model = make_small_model(tmp_path / "small", tmp_path, levels=9)
+    weights = tmp_path / "small" / "model.safetensors"
+    checkpoints.save(weights, {"model": lively(model.codec()).state_dict()})
+    train = model.write("demo.cfg", TRAIN.split("[process: intra]")[0] + JOINT)
+    return demo.Start(str(model.path / "model.csv"), str(model.path / "test.cfg"), str(train), weights, (0, 8))
+
+
+JOINT = """[process: joint]
+imode = i
+pmode = emcr
+train = mcr
+frames = 2
+"""
+
+
 @pytest.mark.slow
-def test_the_demo_draws_a_curve_of_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its real commands, with one stage, one rate point and I frames only."""
-    monkeypatch.setattr(demo, "TRAINING", {"intra": demo.Part(0.5, 3e-4)})
-    monkeypatch.setattr(demo, "ADAPTING", {"intra": demo.Part(0.5, 3e-4)})
-    monkeypatch.setattr(demo, "LMDAS", (512,))
-    monkeypatch.setattr(demo, "INTRA_PERIOD", 1)
+def test_the_demo_shows_a_codec_and_trains_it_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_start: demo.Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its real commands on a short clip, with a small model."""
+    monkeypatch.setattr(demo, "in_the_box", lambda: small_start)
+    monkeypatch.setattr(demo, "FURTHER", {"epochs": "100", "steps": "4"})
     write_clip(tmp_path / "clip.y4m", 10, 64, 64)
     out = tmp_path / "out"
-    assert demo.main(["--video", str(tmp_path / "clip.y4m"), "--minutes", "0.001", "--out", str(out)]) == 0
+    assert demo.main(["--video", str(tmp_path / "clip.y4m"), "--minutes", "0.4", "--out", str(out)]) == 0
+    before, after, anchors = (rd_rows(out, name) for name in ("model", "model_trained_on", "anchors"))
+    assert [float(row["quality"]) for row in before] == [float(row["quality"]) for row in after] == [0, 8]
+    assert {row["sequence"] for row in [*before, *after, *anchors]} == {"test"}
+    assert len(anchors) == len(demo.ANCHORS) * len(demo.ANCHOR_QUALITIES)
+    assert all(row["bpp"] for row in [*before, *after, *anchors])  # of real files
+    assert [row["bpp"] for row in before] != [row["bpp"] for row in after]
     assert (out / "rd.png").read_bytes().startswith(b"\x89PNG")
-    assert "baseline" in (out / "report.html").read_text()
-    (learned,), anchor = rd_rows(out, "baseline_512"), rd_rows(out, "x264")
-    assert (int(learned["frames"]), learned["sequence"], learned["lmda"]) == (10, "test", "512.0")
-    assert len(anchor) == len(demo.ANCHOR_QUALITIES)
-    assert all(4 < float(row["psnr_rgb"]) < 60 for row in [learned, *anchor])
+    data = json.loads((out / "report.html").read_text().split('id="data">')[1].split("</script>")[0])
+    assert data["what"].startswith("model at 2 rates and model trained on at 2 rates, beside x264 medium")
+    (training,) = data["training"]
+    assert "loss" in training["terms"] and "val_loss" in training["terms"]
+    said = capfd.readouterr().out
+    assert said.index("now it is trained") < said.index("torchDVC.trainer")
 
 
 def rd_rows(out: Path, name: str) -> list[dict[str, str]]:
@@ -167,7 +107,10 @@ def rd_rows(out: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_clip_that_is_none_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_clip_that_is_none_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_start: demo.Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "in_the_box", lambda: small_start)
     assert demo.main(["--video", str(tmp_path / "none.mp4"), "--out", str(tmp_path)]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert "none.mp4" in line
