@@ -53,7 +53,7 @@ def _acquire(path: Path, taken: Callable[[str], None]) -> tuple[int, bool]:
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, _MODE)
-        except FileNotFoundError:  # also where the holder before removed the folder in this moment
+        except (FileNotFoundError, NotADirectoryError):  # also where the holder before just removed the folder
             path.parent.mkdir(parents=True, exist_ok=True)
             continue
         _held.add(descriptor)
