@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torchDVC.config.registry import codec_module
 from torchDVC.entropy.streams import Stream
 from torchDVC.modules.block_transform import BLOCK, BlockTransform
-from torchDVC.modules.frame_state import FrameState
+from torchDVC.modules.frame_state import REFERENCE, FrameState
 from torchDVC.modules.latent.slot import HYPERPRIOR, Form, Latent, build_latent
 from torchDVC.modules.layers import fold, unfold, warp, zeroed
 from torchDVC.modules.motion.flow_codec import FLOW_SCALE
@@ -97,11 +97,10 @@ class _Step(nn.Module):
 
 
 @codec_module(
-    reads="refs", optional="ref_flow_hat", encoder_reads="flow",
-    writes="flow_hat:flow warped_refs:feature warped:picture", codes=True,
+    reads="refs", encoder_reads="flow", writes="flow_hat:flow warped_refs:feature warped:picture", codes=True
 )
 class FlowCANF(nn.Module):
-    """Codes optical flow given the flow of the reference, and warps by it; writes what `FlowCodec` does.
+    """Codes optical flow given the flow that its reference kept, and warps by it; writes what `FlowCodec` does.
 
     Args:
         width: channels of the networks.
@@ -114,21 +113,24 @@ class FlowCANF(nn.Module):
         self.flow = AugmentedFlow(FLOW, width, channels, latent)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
-        refs = fold(state["refs"])
+        refs, each = fold(state["refs"]), state.per_reference()
         source = None if stream.reading else fold(state["flow"]) / FLOW_SCALE
-        decoded, _ = self.flow(source, self._expected(state) / FLOW_SCALE, stream, state.per_reference())
+        decoded, _ = self.flow(source, self._expected(state, stream), stream, each)
+        each.keep(_key(stream), decoded)
         flow_hat = decoded * FLOW_SCALE
         warped = unfold(warp(refs, flow_hat), state.batch)
         return {"flow_hat": unfold(flow_hat, state.batch), "warped_refs": warped, "warped": warped.mean(1)}
 
     @staticmethod
-    def _expected(state: FrameState) -> Tensor:
-        """(N·R, 2, H, W): the motion goes on as it was in the reference; none where that has none."""
-        batch, references, _, height, width = state["refs"].shape
-        kept = state.get("ref_flow_hat")
-        if kept is None:
-            return state["refs"].new_zeros(batch * references, 2, height, width)
-        return fold(kept[:, :, 0])
+    def _expected(state: FrameState, stream: Stream) -> Tensor:
+        """(N·R, 2, H, W): the motion goes on as it was in each reference; none where that has none."""
+        refs = state["refs"]
+        kept = state.get(REFERENCE + _key(stream))
+        return refs.new_zeros(len(refs) * refs.shape[1], 2, *refs.shape[3:]) if kept is None else fold(kept)
+
+
+def _key(stream: Stream) -> str:
+    return f"{stream.label}_flow"
 
 
 @codec_module(reads="mc", encoder_reads="frame", writes="recon:picture rest:picture", codes=True)
