@@ -102,6 +102,10 @@ def test_a_name_taken_twice_names_the_first_owner(plugins: Path) -> None:
             "@codec_module(writes='x', weights_from='f')\nclass A:\n    def __init__(self): ...",
             "1: A: weights_from names 'f', no method of the class",
         ),
+        (
+            "@codec_module(writes='x', options='a=1 b')\nclass A:\n    def __init__(self): ...",
+            "1: A: options has 'b'; expected a name and its default, such as noise=0.5",
+        ),
         ("@latent_codec(writes='x')\nclass A: ...", "1: A: unknown argument 'writes' of latent_codec"),
         ("@distortion\nclass A: ...", "1: A: distortion belongs on a function"),
         ("@latent_codec()\ndef a(): ...", "1: a: latent_codec belongs on a class"),

@@ -140,6 +140,7 @@ class Stage(Modes):
         distortion: a name of `torchDVC.models.distortions`; ``frame_weights`` is what each frame's counts.
         parts: of trained modules of which only parts learn, ``<code>.<name of the part>``.
         freeze: patterns of parameter names that are not trained.
+        options: what the stage sets of its modules' options, by ``<name of the module>.<name of the option>``.
         yuv_weights: what the distortions of Y, U and V count in D, where the codec works in YUV.
         lr: learning rate of every module, by module name.
         aux_lr: learning rate of the entropy bottlenecks' quantiles.
@@ -203,6 +204,7 @@ class Stage(Modes):
     only_distortion: bool = False
     parts: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
     precision: str = "auto"
     memory_format: str = "auto"
     adapt: bool = False

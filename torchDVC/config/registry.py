@@ -19,6 +19,7 @@ waiting for PyTorch. A declaration must therefore stand at the top level of its 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -53,6 +54,7 @@ class Declaration:
         requires: a package that must be installed for it; "": none.
         formats: the picture formats that it works in.
         weights_from: its method that makes its own weights of those of another program; "": it needs none.
+        options: ``name=default`` of each option that a training stage may set; see `option_defaults`.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Declaration:
     from_zero: tuple[str, ...] = ()
     levels: str = ""
     weights_from: str = ""
+    options: tuple[str, ...] = ()
     requires: str = ""
     formats: tuple[str, ...] = ()
 
@@ -77,6 +80,11 @@ class Declaration:
     def kind(self, key: str) -> str:
         """What it writes as ``key``; "" where it does not write that."""
         return dict(zip(self.writes, self.kinds, strict=True)).get(key, "")
+
+    @property
+    def option_defaults(self) -> dict[str, bool | int | float | str]:
+        """What the dictionary ``options`` of its objects holds, unless a training stage says otherwise."""
+        return {name: _literal(text) for name, _, text in (word.partition("=") for word in self.options)}
 
     def least(self, argument: str) -> int:
         """The least whole number that an argument may have or hold."""
@@ -118,7 +126,7 @@ class ModuleType(Declaration):
 
 def codec_module(
     *, reads: str = "", optional: str = "", encoder_reads: str = "", writes: str, encoder_only: bool = False,
-    codes: bool = False, from_zero: str = "", levels: str = "", weights_from: str = "",
+    codes: bool = False, from_zero: str = "", levels: str = "", weights_from: str = "", options: str = "",
     formats: str = " ".join(FULL),
 ) -> Callable[[_Class], _Class]:
     """Declare a class as a module type; names are separated by blanks. See `Declaration` for the arguments.
@@ -130,7 +138,7 @@ def codec_module(
     """
     return _declare(
         reads=reads, optional=optional, encoder_reads=encoder_reads, writes=writes, encoder_only=encoder_only,
-        codes=codes, from_zero=from_zero, levels=levels, weights_from=weights_from, formats=formats,
+        codes=codes, from_zero=from_zero, levels=levels, weights_from=weights_from, options=options, formats=formats,
     )  # fmt: skip
 
 
@@ -167,9 +175,19 @@ def _declare(**given: Any) -> Callable[[_Class], _Class]:
 def declaration(name: str, writes: str = "", formats: str = " ".join(FULL), **given: Any) -> Declaration:
     """The declaration of what a decorator was given."""
     keys, kinds = zip(*map(_key_and_kind, writes.split()), strict=True) if writes.split() else ((), ())
-    listed = ("reads", "optional", "encoder_reads", "from_zero")
+    listed = ("reads", "optional", "encoder_reads", "from_zero", "options")
     values: dict[str, Any] = {k: tuple(value.split()) if k in listed else value for k, value in given.items()}
     return Declaration(name, writes=keys, kinds=kinds, formats=tuple(formats.split()), **values)
+
+
+def _literal(text: str) -> bool | int | float | str:
+    """``true`` and ``false``, numbers, or a word."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _key_and_kind(word: str) -> tuple[str, str]:

@@ -38,7 +38,7 @@ PLUGINS_VARIABLE = "TORCHDVC_PLUGINS"
 _ARGUMENTS: Mapping[str, Mapping[str, type]] = {
     MODULE: {
         "reads": str, "optional": str, "encoder_reads": str, "writes": str, "encoder_only": bool, "codes": bool,
-        "from_zero": str, "levels": str, "weights_from": str, "formats": str,
+        "from_zero": str, "levels": str, "weights_from": str, "options": str, "formats": str,
     },
     LATENT: {"from_zero": str, "levels": str},
     DISTORTION: {"requires": str, "formats": str},
@@ -196,6 +196,11 @@ def _check(
     for what, name in [*(("from_zero", name) for name in declared.from_zero), ("levels", declared.levels)]:
         if name and name not in known:
             raise _BadDeclarationError(call, f"{what} names '{name}', no argument of __init__{nearest(name, known)}")
+    for word in declared.options:
+        name, _, default = word.partition("=")
+        if not (name.isidentifier() and default):
+            said = f"options has '{word}'; expected a name and its default, such as noise=0.5"
+            raise _BadDeclarationError(call, said)
     methods = [item.name for item in node.body if isinstance(item, ast.FunctionDef)]
     if declared.weights_from and declared.weights_from not in methods:
         hint = nearest(declared.weights_from, methods)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from torchDVC.config.text_files import Section
 from torchDVC.config.training_checks import SCHEDULES
 from torchDVC.config.values import (
     MAX_OFFSET,
+    Reader,
     Unexpected,
     by_frame,
     choice,
@@ -33,6 +35,7 @@ from torchDVC.util.errors import did_you_mean
 
 DEFAULT_LR = 1e-4
 LR_PREFIX = "lr."
+OPTION_PREFIX = "option."
 
 
 def _lagrangians(text: str) -> tuple[float, float]:
@@ -105,6 +108,11 @@ def _trained(text: str) -> str:
     return text
 
 
+_READERS: dict[type, Reader] = {
+    bool: switch, int: whole(-(2**31)), float: number(-math.inf), str: words,
+}  # fmt: skip
+"""By the type of an option's default."""
+
 STAGE_KEYS = {
     "imode": Key("imode", mode_string),
     "pmode": Key("pmode", mode_string),
@@ -163,10 +171,10 @@ STAGE_KEYS = {
 def read_train_cfg(path: Path, model: ModelConfig | None, report: Report) -> TrainConfig:
     """Read a train cfg and check it against the model, where that could be read. Problems go to ``report``."""
     header, processes = header_and_processes(path, report)
-    base = read_values(header, {**STAGE_KEYS, **_lr_keys(header, model)}, report)
+    base = read_values(header, {**STAGE_KEYS, **_lr_keys(header, model), **_option_keys(header, model)}, report)
     stages = []
     for name, section in processes.items():
-        own = read_values(section, {**STAGE_KEYS, **_lr_keys(section, model)}, report)
+        own = read_values(section, {**STAGE_KEYS, **_lr_keys(section, model), **_option_keys(section, model)}, report)
         values = own.over(base)
         stage = _stage(name, values, _learning_rates(own, base, model))
         if values.sound and model is not None:
@@ -183,6 +191,18 @@ def _lr_keys(section: Section, model: ModelConfig | None) -> dict[str, Key]:
         names = [LR_PREFIX + module.name for module in model.modules]
         keys = [*names, *(key for key in keys if fnmatch.filter(names, key))]
     return {key: Key(key, number()) for key in keys}
+
+
+def _option_keys(section: Section, model: ModelConfig | None) -> dict[str, Key]:
+    """A key ``option.<module>.<name>`` for every option that a module declares, of the kind that its default is."""
+    if model is None:
+        return {key: Key(key, words) for key in section.entries if key.startswith(OPTION_PREFIX)}
+    declared = {
+        f"{OPTION_PREFIX}{spec.name}.{name}": default
+        for spec in model.modules
+        for name, default in spec.type.option_defaults.items()
+    }
+    return {key: Key(key, _READERS[type(default)]) for key, default in declared.items()}
 
 
 def _learning_rates(own: Values, base: Values, model: ModelConfig | None) -> dict[str, float]:
@@ -209,7 +229,9 @@ def _stage(name: str, values: Values, rates: Mapping[str, float]) -> Stage:
     fields["train"] = "".join(word.partition(".")[0] for word in trained)
     fields["parts"] = tuple(word for word in trained if "." in word)
     places = {key: str(where) for key, where in values.where.items()}
-    stage = Stage(name, **{**fields, "lr": rates}, where=str(values.section.where), places=places)
+    start = len(OPTION_PREFIX)
+    options = {key[start:]: value for key, value in values.fields.items() if key.startswith(OPTION_PREFIX)}
+    stage = Stage(name, **{**fields, "lr": rates, "options": options}, where=str(values.section.where), places=places)
     frames = frames_needed(stage.pairs, stage.types)
     steps = steps_of(stage.pairs)
     if steps and stage.pmode:  # every step may be drawn, and every P frame have its references

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +96,15 @@ class Codec(nn.Module):
             raise ConfigError(problems)
         self.levels = max(config.levels, default=1)
         self.lmdas = torch.zeros(self.levels)
+        self.set_options({})
+
+    def set_options(self, options: Mapping[str, Any]) -> None:
+        """Set ``options`` of modules that declare some: those given here as ``<module>.<name>``, else defaults."""
+        for spec in self.config.modules:
+            defaults = spec.type.option_defaults
+            if defaults:
+                own = {name: options.get(f"{spec.name}.{name}", default) for name, default in defaults.items()}
+                setattr(self.get_submodule(spec.name), "options", own)  # noqa: B010
 
     def code_frame(
         self, frame: CodedFrame, modes: Modes, size: tuple[int, int], stream: Stream,

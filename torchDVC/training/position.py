@@ -8,7 +8,7 @@ from typing import Any
 
 from torchDVC.config import ModelConfig, Stage, TrainConfig
 from torchDVC.config.command_line import TrainOptions
-from torchDVC.config.train_cfg import LR_PREFIX, STAGE_KEYS
+from torchDVC.config.train_cfg import LR_PREFIX, OPTION_PREFIX, STAGE_KEYS
 from torchDVC.dataset.training import data_identity
 from torchDVC.util.errors import CheckpointError
 
@@ -71,6 +71,7 @@ def _values(stage: Stage) -> dict[str, str]:
     """What a stage says, by the keys of its cfg."""
     values = {key: str(getattr(stage, read.field)) for key, read in STAGE_KEYS.items() if key != "lr"}
     values["train"] = " ".join([stage.train, *stage.parts])
+    values |= {OPTION_PREFIX + name: str(value) for name, value in stage.options.items()}
     return values | {LR_PREFIX + module: str(rate) for module, rate in stage.lr.items()}
 
 

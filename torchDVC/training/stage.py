@@ -59,6 +59,7 @@ class StageTraining:
         self.codec, self.updater, self.position = state.codec, state.updater, state.position
         self.updater.enter(stage)
         enter_stage(self.codec, self.updater.optimizer, stage, options.aux)
+        self.codec.set_options(stage.options)
         self._set_lagrangians()
         distortion = load_distortion("ms_ssim" if options.ssim else stage.distortion)
         self.loss = fabric.setup_module(StageLoss(self.codec, stage, distortion, options.i_lmda / options.lmda))
