@@ -49,7 +49,7 @@ def module_arguments(path: Path) -> dict[str, Any]:
     """The arguments of CompressAIIntra in a module json, checked as those of a model csv's line are."""
     from torchDVC.config.json_files import read_arguments
     from torchDVC.config.problems import Report
-    from torchDVC.config.registry import scan
+    from torchDVC.config.scan import scan
 
     report = Report()
     found = read_arguments(path, scan(report)["CompressAIIntra"], report)
