@@ -121,8 +121,15 @@ def describe_conditions(rows: Sequence[RDRow]) -> str:
 
 def rate_point(row: RDRow) -> str:
     """The name of a row's rate point: its lmda, or its quality."""
-    parts = [f"{name} {value:g}" for name in ("lmda", "quality") if (value := getattr(row, name)) is not None]
+    parts = [f"{name} {_rounded(value)}" for name in ("lmda", "quality") if (value := getattr(row, name)) is not None]
     return ", ".join(parts) or "its only rate point"
+
+
+def _rounded(value: float) -> str:
+    """Whole numbers as they are, others with three digits, or all before the point."""
+    if value == round(value):
+        return f"{value:g}"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def curves(rows: Iterable[RDRow], metric: str) -> list[Curve]:
