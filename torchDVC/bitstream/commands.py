@@ -82,7 +82,7 @@ def encode(options: EncodeOptions) -> None:
         header = replace(header, quality=control.planned)
     with write_container(options.output, header) as writer:
         with Progress(reader.info.frames, options.input.name, unit="frame") as bar:
-            frames = _encode(model, writer, read_ahead(sources()), control, bar)
+            frames = _encode(model, writer, read_ahead(sources()), control, bar, options.rdoq)
         if not frames:
             raise DataError(f"{options.input}: no frames to encode")
     size = options.output.stat().st_size
@@ -100,11 +100,12 @@ def _keep(model: Model) -> None:
 
 
 def _encode(
-    model: Model, writer: ContainerWriter, sources: Iterable[Tensor], control: RateControl | None, bar: Progress
+    model: Model, writer: ContainerWriter, sources: Iterable[Tensor], control: RateControl | None, bar: Progress,
+    rdoq: float,
 ) -> int:
     """Write all frames, under control or with the header's quality; returns how many there were."""
     frames, pace = 0, _Pace()
-    for picture in write_frames(model, writer, sources, quality=control.level if control else None):
+    for picture in write_frames(model, writer, sources, quality=control.level if control else None, rdoq=rdoq):
         frames += 1
         if control:
             control.spend(picture.frame, 8 * writer.size - control.spent)

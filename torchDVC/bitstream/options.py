@@ -120,6 +120,13 @@ class EncodeOptions(SourceOptions, ClipFlags):
     passes: int = flag(
         whole(1, 2), "with --bitrate or --bpp: 2 codes twice, to meet it better", group=_RATE, metavar="N", default=1
     )
+    rdoq: float = flag(
+        number(),
+        "choose latents by rate too: squared quantisation steps that a bit is worth, such as 0.1",
+        group=_RATE,
+        metavar="L",
+        default=0.0,
+    )
     frames: int | None = flag(whole(1), "code at most so many frames", group=_VIDEO, metavar="N", default=None)
     matrix: str | None = flag(
         choice("bt709", "bt601"),

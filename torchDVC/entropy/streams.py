@@ -217,10 +217,37 @@ def _only(x: Tensor, at: Tensor | None) -> Tensor:
 
 
 class SymbolStream(Stream):
-    """Base of the streams that code integers with integer tables; bits are those of the tables."""
+    """Base of the streams that code integers with integer tables; bits are those of the tables.
+
+    Args:
+        batch, keep_maps: see `Stream`.
+        rdoq: squared quantisation steps that a bit is worth to the encoder. Each element of a latent becomes the
+            nearest integer or the one nearer zero, whichever costs less; 0: always the nearest. Hyper-latents, which
+            decide others' tables, are rounded.
+    """
+
+    def __init__(self, batch: int = 1, *, keep_maps: bool = False, rdoq: float = 0.0) -> None:
+        super().__init__(batch, keep_maps=keep_maps)
+        self.rdoq = rdoq
 
     def code(self, y: Tensor | None, prior: Prior) -> Tensor:
-        symbols = None if y is None else _to_symbols(y.float() - prior.mean)
+        symbols = None if y is None else self._chosen(y.float() - prior.mean, prior)
+        return self._code(symbols, prior)
+
+    def code_integers(self, values: Tensor | None, prior: Prior) -> Tensor:
+        return self._code(None if values is None else _to_symbols(values.float() - prior.mean), prior)
+
+    def _chosen(self, v: Tensor, prior: Prior) -> Tensor:
+        """The symbols of a latent's differences from its mean."""
+        nearest = _to_symbols(v)
+        if not self.rdoq or prior.part == "hyper":
+            return nearest
+        lower = nearest - nearest.sign()
+        tables, indexes = prior.tables, prior.indexes
+        costs = [(v - symbols) ** 2 + self.rdoq * tables.bits(symbols, indexes) for symbols in (nearest, lower)]
+        return torch.where(costs[1] < costs[0], lower, nearest)
+
+    def _code(self, symbols: Tensor | None, prior: Prior) -> Tensor:
         indexes, at = prior.indexes, prior.at
         if at is None:
             symbols = self._transfer(symbols, indexes, prior.tables)
@@ -239,15 +266,12 @@ class SymbolStream(Stream):
         for (at, mean_of), few in zip(steps, symbols.split([len(at) for at, _ in steps], 1), strict=True):
             mean = mean_of(decoded)
             if y is not None:
-                few.copy_(_to_symbols(y.float() - mean).flatten(1)[:, at])
+                few.copy_(self._chosen(y.float() - mean, prior).flatten(1)[:, at])
             decoded = decoded + _only(_spread(few, at, mean) + mean, at)
         if y is not None:
             self._transfer(symbols, indexes, prior.tables)
         self._book(_spread(prior.tables.bits(symbols, indexes), order, decoded), prior.part)
         return decoded
-
-    def code_integers(self, values: Tensor | None, prior: Prior) -> Tensor:
-        return self.code(values, prior)
 
     def _transfer(self, symbols: Tensor | None, indexes: Tensor, tables: Tables) -> Tensor:
         """Take symbols to the other side: return what the decoder has."""
@@ -293,8 +317,8 @@ class DryStream(SymbolStream):
 class WritingStream(SymbolStream):
     """Codes symbols into the payload of one frame. `docs/bitstream.md` gives the order of latents within it."""
 
-    def __init__(self, batch: int = 1, *, keep_maps: bool = False) -> None:
-        super().__init__(batch, keep_maps=keep_maps)
+    def __init__(self, batch: int = 1, *, keep_maps: bool = False, rdoq: float = 0.0) -> None:
+        super().__init__(batch, keep_maps=keep_maps, rdoq=rdoq)
         self._encoder = Encoder()
 
     def _transfer(self, symbols: Tensor | None, indexes: Tensor, tables: Tables) -> Tensor:

@@ -116,6 +116,6 @@ def _code_bytes(stream: Stream, files: Sequence[bytes] | None, sizes: Sequence[i
     if files is not None:
         padded = b"".join(file.ljust(len(position), b"\0") for file in files)
         values = torch.from_numpy(np.frombuffer(padded, np.uint8).copy()).to(indexes.device).float().view(shape)
-    coded = stream.code(values, BytePrior(indexes))
+    coded = stream.code_integers(values, BytePrior(indexes))
     data = coded.flatten(1).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
     return [bytes(file[:size]) for file, size in zip(data, sizes, strict=True)]

@@ -1,0 +1,118 @@
+"""What the codec in the box is worth: whole files of clips beside x264 and x265, in matched settings.
+
+    python benchmarks/box.py CLIP … [--model box.safetensors]
+
+Every clip is coded whole, low delay, an I frame every 32 frames, headers counted: by the model at some quality
+levels, by x264 and x265 `medium` with `tune psnr`, and by x265 with its chroma quantiser 4 lower as well, as the
+model's chroma is coded finer than luma. BD-rates in percent, means over clips last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from torchDVC.anchors.encoders import ENCODERS
+from torchDVC.bitstream.container import ContainerReader, write_container
+from torchDVC.bitstream.streams import header_of, read_frames, write_frames
+from torchDVC.coding_structure import CodingStructure
+from torchDVC.dataset.frame import Frame, VideoInfo
+from torchDVC.dataset.video import open_video
+from torchDVC.models.model_file import Model
+from torchDVC.models.model_store import open_model, shipped
+from torchDVC.results.bd_rate import bd_rate
+from torchDVC.results.conditions import Curve
+from torchDVC.results.metrics import picture_metrics
+
+STRUCTURE = CodingStructure(32)
+QUALITIES = (12, 24, 36, 48, 60)
+CRFS = (18.0, 23.0, 28.0, 33.0, 38.0)
+ANCHORS = {"x264": ("x264", ""), "x265": ("x265", ""), "x265, chroma -4": ("x265", "cbqpoffs=-4:crqpoffs=-4")}
+METRICS = ("psnr_rgb", "psnr_y", "ms_ssim_rgb")
+Point = tuple[int, dict[str, float]]
+"""Bytes of a file, and the mean of each metric over its frames."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("--model", help="model file (default: the one that is shipped)")
+    parser.add_argument("--qualities", nargs="+", type=int, default=QUALITIES)
+    parser.add_argument("--frames", type=int, default=None)
+    options = parser.parse_args()
+    model = open_model(options.model) if options.model else shipped()
+    print(f"| clip | {' | '.join(f'{m} of {a}' for a in ANCHORS for m in METRICS)} | frames/s, both ways |", flush=True)
+    rows = [measure(model, clip, options.qualities, options.frames) for clip in options.clips]
+    print(line("mean", np.mean(rows, 0)))
+
+
+def measure(model: Model, clip: Path, qualities: Iterable[int], frames: int | None) -> list[float]:
+    """BD-rates of a clip against every anchor in every metric, then frames/s of encoder and decoder."""
+    reader = open_video(clip)
+    source, info = list(islice(reader, frames)), reader.info
+    with tempfile.TemporaryDirectory() as folder:
+        coded = [code(model, source, info, quality, Path(folder) / "box.lcp") for quality in qualities]
+        rates = []
+        for encoder, extra in ANCHORS.values():
+            points = [anchor(encoder, extra, source, info, crf, Path(folder)) for crf in CRFS]
+            rates += [saving(points, [point for point, _, _ in coded], metric) for metric in METRICS]
+    row = [*rates, *(len(source) * len(coded) / sum(seconds) for seconds in zip(*(c[1:] for c in coded), strict=True))]
+    print(line(clip.stem, row), flush=True)
+    return row
+
+
+def line(name: str, row: Iterable[float]) -> str:
+    *rates, encoded, decoded = row
+    return f"| {name} | {' | '.join(f'{rate:+.1f}' for rate in rates)} | {encoded:.1f}, {decoded:.1f} |"
+
+
+def code(model: Model, source: list[Frame], info: VideoInfo, quality: int, path: Path) -> tuple[Point, float, float]:
+    """Code a clip to a file and read it again; the point, and seconds of both."""
+    form, device = model.codec.format, torch.device("cpu")
+    begin = time.perf_counter()
+    with write_container(path, header_of(model, info, STRUCTURE, quality)) as writer:
+        for _ in write_frames(model, writer, (form.to_tensor(frame, device) for frame in source)):
+            pass
+    middle = time.perf_counter()
+    with ContainerReader(path) as reader:
+        size = (info.height, info.width)
+        decoded = [form.to_frame(p.state["recon"], size, info.matrix, info.range) for p in read_frames(model, reader)]
+    end = time.perf_counter()
+    return (path.stat().st_size, quality_of(source, decoded)), middle - begin, end - middle
+
+
+def anchor(name: str, extra: str, source: list[Frame], info: VideoInfo, crf: float, folder: Path) -> Point:
+    """The point of a conventional encoder."""
+    encoder, path = ENCODERS[name], folder / f"anchor.{ENCODERS[name].form}"
+    settings = encoder.options(STRUCTURE, "medium", crf, "psnr")
+    if extra:
+        settings["x265-params"] += f":{extra}"
+    encoder.write(encoder, settings, source, info, path)
+    return path.stat().st_size, quality_of(source, (frame for frame, _, _ in encoder.read(path, info)))
+
+
+def quality_of(source: list[Frame], decoded: Iterable[Frame]) -> dict[str, float]:
+    """The mean of each metric."""
+    each = [picture_metrics(a, b) for a, b in zip(source, decoded, strict=True)]
+    return {metric: float(np.mean([values[metric] for values in each])) for metric in METRICS}
+
+
+def saving(anchors: list[Point], points: list[Point], metric: str) -> float:
+    """BD-rate in percent."""
+    return bd_rate(curve(anchors, metric), curve(points, metric)).value
+
+
+def curve(points: list[Point], metric: str) -> Curve:
+    sizes, qualities = zip(*sorted((size, values[metric]) for size, values in points), strict=True)
+    return Curve("codec", "set", "clip", sizes, qualities)
+
+
+if __name__ == "__main__":
+    main()
