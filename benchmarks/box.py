@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=None)
     options = parser.parse_args()
     model = open_model(options.model) if options.model else shipped()
-    print(f"| clip | {' | '.join(f'{m} of {a}' for a in ANCHORS for m in METRICS)} | frames/s, both ways |", flush=True)
+    print(f"| clip | {' | '.join(f'{m} of {a}' for a in ANCHORS for m in METRICS)} | frames/s of one core, both ways |", flush=True)
     rows = [measure(model, clip, options.qualities, options.frames) for clip in options.clips]
     print(line("mean", np.mean(rows, 0)))
 
@@ -74,17 +74,17 @@ def line(name: str, row: Iterable[float]) -> str:
 
 
 def code(model: Model, source: list[Frame], info: VideoInfo, quality: int, path: Path) -> tuple[Point, float, float]:
-    """Code a clip to a file and read it again; the point, and seconds of both."""
+    """Code a clip to a file and read it again; the point, and seconds of processor time of both."""
     form, device = model.codec.format, torch.device("cpu")
-    begin = time.perf_counter()
+    begin = time.process_time()
     with write_container(path, header_of(model, info, STRUCTURE, quality)) as writer:
         for _ in write_frames(model, writer, (form.to_tensor(frame, device) for frame in source)):
             pass
-    middle = time.perf_counter()
+    middle = time.process_time()
     with ContainerReader(path) as reader:
         size = (info.height, info.width)
         decoded = [form.to_frame(p.state["recon"], size, info.matrix, info.range) for p in read_frames(model, reader)]
-    end = time.perf_counter()
+    end = time.process_time()
     return (path.stat().st_size, quality_of(source, decoded)), middle - begin, end - middle
 
 
