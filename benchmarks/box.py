@@ -48,7 +48,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=None)
     options = parser.parse_args()
     model = open_model(options.model) if options.model else shipped()
-    print(f"| clip | {' | '.join(f'{m} of {a}' for a in ANCHORS for m in METRICS)} | frames/s of one core, both ways |", flush=True)
+    columns = [f"{metric} of {name}" for name in ANCHORS for metric in METRICS]
+    print(f"| clip | {' | '.join(columns)} | frames/s of one core, both ways |", flush=True)
     rows = [measure(model, clip, options.qualities, options.frames) for clip in options.clips]
     print(line("mean", np.mean(rows, 0)))
 
