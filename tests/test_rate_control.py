@@ -168,7 +168,7 @@ def test_an_impossible_rate_is_told(
 ) -> None:
     assert main(["encode", str(clip), str(tmp_path / "a.lcp"), *sources, "--bpp", f"{ends[0] / 2}"]) == 0
     (message,) = caplog.messages
-    assert "% off: the coarsest quality comes no nearer" in message
+    assert "% larger: try --passes 2, unless its quality is the coarsest already" in message
 
 
 def test_a_model_of_one_level_has_no_rate_to_choose(

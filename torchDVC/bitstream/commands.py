@@ -35,6 +35,7 @@ from torchDVC.util.progress import Progress
 
 _log = logging.getLogger(__name__)
 
+_SIDES = (("smaller", "finest"), ("larger", "coarsest"))
 RATE_TOLERANCE = 0.05
 """A file that misses the rate asked for by a larger part than this gets a word about it."""
 
@@ -134,11 +135,12 @@ def _bits_asked(options: EncodeOptions, info: VideoInfo) -> float | None:
 
 
 def _warn_of_rate(size: int, frames: int, bits: float, header: Header) -> None:
-    """Say where a file missed the rate that was asked for, as the model has no level for it."""
+    """Say where a file missed the rate that was asked for, and what may help."""
     off = 8 * size / (bits * frames) - 1
     if abs(off) > RATE_TOLERANCE:
-        asked, end = " or ".join(_rates(bits * frames / 8, header, frames)), "coarsest" if off > 0 else "finest"
-        _log.warning("asked for %s, %+.0f %% off: the %s quality comes no nearer", asked, 100 * off, end)
+        asked, side, end = " or ".join(_rates(bits * frames / 8, header, frames)), *_SIDES[off > 0]
+        _log.warning("asked for %s; the file is %.0f %% %s: try --passes 2, unless its quality is the %s already",
+                     asked, abs(100 * off), side, end)  # fmt: skip
 
 
 def decode(options: DecodeOptions) -> None:
