@@ -83,7 +83,8 @@ def test_every_process_of_a_test_cfg_runs(model: str, cfg: str, tmp_path: Path, 
     pictures = not all(process.pmode or process.bmode for process in test.processes)
     options = parse_tester([
         "--lmda", "256", "--model_config", model, "--run_config", cfg, "--save_dir", str(tmp_path), "--device", "cpu",
-        "--no-memory", "--gop_size", "2" if hierarchical else "1", "--intra_period", "1" if pictures else "32", "--test_datasets", str(clip_folder / "one.y4m"),
+        "--no-memory", "--gop_size", "2" if hierarchical else "1", "--intra_period", "1" if pictures else "32",
+        "--test_datasets", str(clip_folder / "one.y4m"),
     ])
     assert Tester(options, config, replace(test, frames=3)).run() == 0
     rows = read_rows(tmp_path / "rd.csv")
