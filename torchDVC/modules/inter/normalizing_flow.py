@@ -11,8 +11,8 @@ from torchDVC.entropy.streams import Stream
 from torchDVC.modules.block_transform import BLOCK, BlockTransform
 from torchDVC.modules.frame_state import REFERENCE, FrameState
 from torchDVC.modules.latent.slot import HYPERPRIOR, Form, Latent, build_latent
-from torchDVC.modules.layers import fold, unfold, warp, zeroed
-from torchDVC.modules.motion.flow_codec import FLOW_SCALE
+from torchDVC.modules.layers import fold, zeroed
+from torchDVC.modules.motion.flow_codec import FLOW_SCALE, warped_by
 from torchDVC.modules.transforms import FLOW, PICTURE_GAIN, RESIDUAL, Signal
 
 
@@ -113,13 +113,11 @@ class FlowCANF(nn.Module):
         self.flow = AugmentedFlow(FLOW, width, channels, latent)
 
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
-        refs, each = fold(state["refs"]), state.per_reference()
+        each = state.per_reference()
         source = None if stream.reading else fold(state["flow"]) / FLOW_SCALE
         decoded, _ = self.flow(source, self._expected(state, stream), stream, each)
         each.keep(_key(stream), decoded)
-        flow_hat = decoded * FLOW_SCALE
-        warped = unfold(warp(refs, flow_hat), state.batch)
-        return {"flow_hat": unfold(flow_hat, state.batch), "warped_refs": warped, "warped": warped.mean(1)}
+        return warped_by(decoded * FLOW_SCALE, state)
 
     @staticmethod
     def _expected(state: FrameState, stream: Stream) -> Tensor:

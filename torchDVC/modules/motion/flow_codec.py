@@ -50,5 +50,10 @@ class FlowCodec(nn.Module):
         y = None if stream.reading else self.g_a((fold(state["flow"]) - expected) * self.gain)
         y_hat = self.latent(y, stream, state.per_reference())
         flow_hat = expected + self.g_s(y_hat).float() / self.gain
-        warped = unfold(warp(fold(state["refs"]), flow_hat), state.batch)
-        return {"flow_hat": unfold(flow_hat, state.batch), "warped_refs": warped, "warped": warped.mean(1)}
+        return warped_by(flow_hat, state)
+
+
+def warped_by(flow_hat: Tensor, state: FrameState) -> dict[str, Tensor]:
+    """What a motion codec writes: the flow, (N·R, 2, H, W) in pixels, the references warped by it, and their mean."""
+    warped = unfold(warp(fold(state["refs"]), flow_hat), state.batch)
+    return {"flow_hat": unfold(flow_hat, state.batch), "warped_refs": warped, "warped": warped.mean(1)}
