@@ -18,7 +18,7 @@ def _run(arguments: Sequence[str]) -> int:
     from torchDVC.config.rate_points import parse_testers
 
     points = parse_testers(arguments)
-    model, config = load_run(points[0].model_config, points[0].run_config, "test")
+    model, config = load_run(points[0].model_config, points[0].run_config, "test", points[0].set)
     from torchDVC.testing.tester import Tester
 
     return max(Tester(options, model, config).run() for options in points)

@@ -18,7 +18,7 @@ def _run(arguments: Sequence[str]) -> int:
     from torchDVC.config.rate_points import parse_trainers
 
     points = parse_trainers(arguments)
-    model, config = load_run(points[0].model_config, points[0].run_config, "train")
+    model, config = load_run(points[0].model_config, points[0].run_config, "train", points[0].set)
     from torchDVC.training.rate_points import train_all
 
     return train_all(points, model, config)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torchDVC.config.migration import KEYS, renamed
 from torchDVC.config.problems import Report, Where
-from torchDVC.config.text_files import Section, read_sections
+from torchDVC.config.text_files import Entry, Section, read_sections
 from torchDVC.config.values import Reader, Unexpected
 from torchDVC.util.errors import did_you_mean, nearest
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
+_SAID = Where(Path("--set"))
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,11 @@ def read_values(section: Section, keys: Mapping[str, Key], report: Report) -> Va
     return values
 
 
-def header_and_processes(path: Path, report: Report) -> tuple[Section, dict[str, Section]]:
-    """The ``[header]`` of a cfg file (empty where there is none) and its ``[process: NAME]`` sections by name."""
+def header_and_processes(path: Path, report: Report, said: Sequence[str] = ()) -> tuple[Section, dict[str, Section]]:
+    """The ``[header]`` of a cfg file (empty where there is none) and its ``[process: NAME]`` sections by name.
+
+    What ``--set`` said, ``key=value`` each, stands in the header, and no section says otherwise.
+    """
     header: Section | None = None
     processes: dict[str, Section] = {}
     for section in read_sections(path, report):
@@ -82,4 +86,10 @@ def header_and_processes(path: Path, report: Report) -> tuple[Section, dict[str,
             report.add(section.where, f"[{section.title}] again; it stands on line {first.where.line}")
     if not processes and not report.concerns(path):
         report.add(Where(path), "no [process: NAME] section; expected at least one")
-    return header or Section("header", Where(path)), processes
+    header = header or Section("header", Where(path))
+    for text in said:
+        key, _, value = (part.strip() for part in text.partition("="))
+        for section in processes.values():
+            section.entries.pop(key, None)
+        header.entries[key] = Entry(key, value, _SAID)
+    return header, processes

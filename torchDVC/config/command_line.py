@@ -41,6 +41,12 @@ def _restore(text: str) -> str:
     return str(choice("none", "load", "resume")(text))
 
 
+def _assignment(text: str) -> str:
+    if not text.partition("=")[0].strip() or "=" not in text:
+        raise Unexpected("KEY=VALUE, a key of the cfg and its value")
+    return text
+
+
 def _folder_name(text: str) -> str:
     if Path(words(text)).name != text or text == "..":
         raise Unexpected("a name without '/', since results go to a folder of that name")
@@ -57,6 +63,10 @@ class RunOptions(ClipFlags):
     model_config: str = flag(words, "model csv: a name under configs/model, or a path", group=_RUN, metavar="CSV")
     run_config: str = flag(
         words, "train or test cfg: a name under configs/train or configs/test, or a path", group=_RUN, metavar="CFG"
+    )
+    set: tuple[str, ...] = flag(
+        _assignment, "keys of the cfg, in every stage: --set data=clips steps=20", group=_RUN, metavar="KEY=VALUE",
+        many=True, default=(),
     )
     print_model: bool = switch_flag("print parameters and kMAC/pixel of every module", group=_RUN)
 

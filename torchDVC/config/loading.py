@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, overload
 
@@ -44,17 +45,24 @@ def load_test_config(name: Name, model: ModelConfig) -> TestConfig:
 
 
 @overload
-def load_run(model_name: Name, run_name: Name, kind: Literal["train"]) -> tuple[ModelConfig, TrainConfig]: ...
+def load_run(
+    model_name: Name, run_name: Name, kind: Literal["train"], said: Sequence[str] = ()
+) -> tuple[ModelConfig, TrainConfig]: ...
 @overload
-def load_run(model_name: Name, run_name: Name, kind: Literal["test"]) -> tuple[ModelConfig, TestConfig]: ...
-def load_run(model_name: Name, run_name: Name, kind: str) -> tuple[ModelConfig, TrainConfig | TestConfig]:
+def load_run(
+    model_name: Name, run_name: Name, kind: Literal["test"], said: Sequence[str] = ()
+) -> tuple[ModelConfig, TestConfig]: ...
+def load_run(
+    model_name: Name, run_name: Name, kind: str, said: Sequence[str] = ()
+) -> tuple[ModelConfig, TrainConfig | TestConfig]:
     """Read a model csv and the train or test cfg for it; one `ConfigError` holds the problems of all files.
 
-    A cfg is checked against the model only where that has no problem of its own.
+    ``said`` are keys of the cfg with their values in every section, ``key=value`` each. A cfg is checked against the
+    model only where that has no problem of its own.
     """
     report = Report()
     model = _model(model_name, report)
-    run = _run(run_name, kind, None if report else model, report)
+    run = _run(run_name, kind, None if report else model, report, said)
     report.raise_if_any()
     assert model is not None and run is not None
     return model, run
@@ -66,8 +74,10 @@ def _model(name: Name, report: Report) -> ModelConfig | None:
     return read_model_csv(path, types, report) if path else None
 
 
-def _run(name: Name, kind: str, model: ModelConfig | None, report: Report) -> TrainConfig | TestConfig | None:
+def _run(
+    name: Name, kind: str, model: ModelConfig | None, report: Report, said: Sequence[str] = ()
+) -> TrainConfig | TestConfig | None:
     path = find_config(str(name), kind, report)
     if path is None:
         return None
-    return read_train_cfg(path, model, report) if kind == "train" else read_test_cfg(path, model, report)
+    return (read_train_cfg if kind == "train" else read_test_cfg)(path, model, report, said)

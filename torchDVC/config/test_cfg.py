@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from torchDVC.coding_structure import MAX_REFERENCES
@@ -40,9 +41,9 @@ HEADER_KEYS = {
 }
 
 
-def read_test_cfg(path: Path, model: ModelConfig | None, report: Report) -> TestConfig:
+def read_test_cfg(path: Path, model: ModelConfig | None, report: Report, said: Sequence[str] = ()) -> TestConfig:
     """Read a test cfg and check it against the model, where that could be read. Problems go to ``report``."""
-    header, sections = header_and_processes(path, report)
+    header, sections = header_and_processes(path, report, said)
     base = read_values(header, {**PROCESS_KEYS, **HEADER_KEYS}, report)
     processes = []
     for name, section in sections.items():

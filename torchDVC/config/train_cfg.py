@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -168,9 +168,9 @@ STAGE_KEYS = {
 }
 
 
-def read_train_cfg(path: Path, model: ModelConfig | None, report: Report) -> TrainConfig:
+def read_train_cfg(path: Path, model: ModelConfig | None, report: Report, said: Sequence[str] = ()) -> TrainConfig:
     """Read a train cfg and check it against the model, where that could be read. Problems go to ``report``."""
-    header, processes = header_and_processes(path, report)
+    header, processes = header_and_processes(path, report, said)
     base = read_values(header, {**STAGE_KEYS, **_lr_keys(header, model), **_option_keys(header, model)}, report)
     stages = []
     for name, section in processes.items():
