@@ -26,7 +26,7 @@ DESIGN_FLAGS = """
 --ssim_factor 0.1 --aux --static --static_rate 0.2 --device cpu --gpu 2 --no_sanity --no_comet --no_image
 --test_datasets UVG HEVC-B --test_seqs Beauty --per_val 2 --per_save 3 --restore load --checkpoint . --not_load_I
 --num_workers 1 --start_epoch 4 --end_epoch 5 --max_minutes 1.5 --save_dir DIR --final_copy COPY --print_model
---precision 32 --compile --seed 7
+--precision 32 --compile --seed 7 --set steps=3 lr=1e-3
 """
 
 
@@ -78,6 +78,7 @@ def test_every_flag_of_the_trainer_sets_its_field() -> None:
         no_image=True, test_datasets=("UVG", "HEVC-B"), test_seqs=("Beauty",), per_val=2, per_save=3, restore="load",
         checkpoint=Path("."), not_load_I=True, num_workers=1, start_epoch=4, end_epoch=5, max_minutes=1.5,
         save_dir=Path("DIR"), final_copy=Path("COPY"), print_model=True, precision="32", compile=True, seed=7,
+        set=("steps=3", "lr=1e-3"),
     )  # fmt: skip
 
 

@@ -80,6 +80,19 @@ def test_learning_rates_go_from_the_stage_to_the_header(workspace: Workspace) ->
     assert joint == {**dict.fromkeys(joint, 3e-5), "motion_codec": 2e-5}
 
 
+def test_what_is_set_on_the_command_line_holds_in_every_stage(workspace: Workspace) -> None:
+    said = ("epochs=3", "batch_size = 7", "lr=5e-6", "data=a b")
+    _, train = load_run("model.csv", "train.cfg", "train", said)
+    assert [(stage.epochs, stage.batch_size, stage.data) for stage in train.stages] == [(3, 7, "a b")] * 2
+    assert all(stage.lr["intra_codec"] == 5e-6 for stage in train.stages)
+    with pytest.raises(ConfigError) as caught:
+        load_run("model.csv", "train.cfg", "train", ("epochs=none", "RNM=1"))
+    assert caught.value.problems == (
+        "--set: epochs = 'none'; expected a whole number of at least 1",
+        "--set: unknown key 'RNM' in [header]; did you mean 'RNN'?",
+    )
+
+
 def test_epochs_fall_into_stages(workspace: Workspace) -> None:
     _, train = load_run("model.csv", "train.cfg", "train")
     assert [train.stage_at(epoch) for epoch in range(6)] == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 0)]
