@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from torchDVC.anchors.encoders import ENCODERS
-from torchDVC.bitstream.container import ContainerReader, write_container
+from torchDVC.bitstream.container_reader import ContainerReader
+from torchDVC.bitstream.container_writer import write_container
 from torchDVC.bitstream.streams import header_of, read_frames, write_frames
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.dataset.frame import Frame, VideoInfo

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from torchDVC.coding_structure import CodedFrame, CodingStructure
-from torchDVC.entropy.streams import ReadingStream, WritingStream
+from torchDVC.entropy.symbol_streams import ReadingStream, WritingStream
 from torchDVC.entropy.tables import Tables
 from torchDVC.models.model_file import Model
 from torchDVC.models.sequence import FrameTask, code_frames, code_sequence

@@ -47,7 +47,7 @@ def ours(pictures: Sequence[Tensor], memory_format: torch.memory_format) -> Call
     """The baseline's P frames, from real payloads, with the command line's loops."""
     from torchDVC.coding_structure import CodingStructure
     from torchDVC.config import load_run
-    from torchDVC.entropy.streams import ReadingStream, WritingStream
+    from torchDVC.entropy.symbol_streams import ReadingStream, WritingStream
     from torchDVC.models.model_file import fixed
     from torchDVC.models.sequence import FrameTask, code_frames, code_sequence
     from torchDVC.runner import build_codec

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.entropy.exact import ExactModule
 from torchDVC.entropy.integer import arithmetic
-from torchDVC.entropy.streams import ReadingStream, SymbolStream, WritingStream
+from torchDVC.entropy.symbol_streams import ReadingStream, SymbolStream, WritingStream
 from torchDVC.entropy.tables import Tables
 from torchDVC.models.codec import Codec
 from torchDVC.models.model_file import Model

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from torchDVC.bitstream.container_format import Header
+    from torchDVC.bitstream.header import Header
     from torchDVC.coding_structure import CodedFrame
     from torchDVC.entropy.tables import Tables
 
@@ -54,7 +54,7 @@ def coded_frames(header: Header, tables: Tables, frames: int) -> Coded:
 
 def contained(header: Header, coded: Coded) -> bytes:
     """The file of these packets."""
-    from torchDVC.bitstream.container import ContainerWriter
+    from torchDVC.bitstream.container_writer import ContainerWriter
 
     file = io.BytesIO()
     writer = ContainerWriter(file, header)
@@ -86,7 +86,7 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
 
 def other_header(header: Header, data: bytes, rng: np.random.Generator) -> bytes:
     """The file with a valid header that lies."""
-    from torchDVC.bitstream.container_format import HEADER_BYTES
+    from torchDVC.bitstream.header import HEADER_BYTES
 
     lie = replace(
         header,
@@ -113,7 +113,7 @@ def mutant(header: Header, coded: Coded, data: bytes, rng: np.random.Generator) 
 
 def decode(path: Path, tables: Tables, conceal: bool) -> str:
     """Read and decode all packets; what came of it."""
-    from torchDVC.bitstream.container import ContainerReader
+    from torchDVC.bitstream.container_reader import ContainerReader
     from torchDVC.entropy.coder import Decoder
     from torchDVC.util.errors import BitstreamError
 
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
-    from torchDVC.bitstream.container_format import Header
+    from torchDVC.bitstream.header import Header
     from torchDVC.entropy.tables import gaussian_tables
 
     tables = gaussian_tables()

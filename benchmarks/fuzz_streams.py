@@ -22,8 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torchDVC.bitstream.commands import play
-from torchDVC.bitstream.container import ContainerReader, ContainerWriter, Packet
-from torchDVC.bitstream.container_format import HEADER_BYTES, MARKER, MAX_FRAMES, SYNC, Header, checksum, varint
+from torchDVC.bitstream.container_reader import ContainerReader
+from torchDVC.bitstream.container_writer import ContainerWriter
+from torchDVC.bitstream.header import HEADER_BYTES, MAX_FRAMES, Header
+from torchDVC.bitstream.packets import MARKER, SYNC, Packet, checksum, varint
 from torchDVC.bitstream.playback import MOST_FILLED
 from torchDVC.dataset.video import Frame, VideoInfo, VideoWriter
 from torchDVC.models.model_file import Model

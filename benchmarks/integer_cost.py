@@ -17,7 +17,7 @@ from torchDVC.coding_structure import CodingStructure
 from torchDVC.config import Modes
 from torchDVC.dataset.video import open_video
 from torchDVC.entropy.integer import arithmetic
-from torchDVC.entropy.streams import EstimatingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream
 from torchDVC.models.codec import Codec
 from torchDVC.models.sequence import code_sequence
 from torchDVC.results.metrics import plane_psnr

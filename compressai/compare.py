@@ -109,7 +109,7 @@ def _theirs(network: Any, picture: Tensor) -> Coding:
 
 def _ours(module: Any, picture: Tensor) -> Coding:
     """By this framework's coder, from a stream that knows no more than the bytes."""
-    from torchDVC.entropy.streams import ReadingStream, WritingStream
+    from torchDVC.entropy.symbol_streams import ReadingStream, WritingStream
 
     padded = _padded(picture)
     stream = WritingStream()

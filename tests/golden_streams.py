@@ -1,7 +1,7 @@
 """Golden streams: files that every later version and every machine must decode to the same symbols.
 
 ``python -m tests.golden_streams`` writes them anew; that is only right after a change of format, which makes a new
-version of the stream (`torchDVC.bitstream.container_format.VERSION`) or of the model file.
+version of the stream (`torchDVC.bitstream.header.VERSION`) or of the model file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.decode_matrix import Coded, read
 from tests.lively_models import lively_model, small, write_stream
-from torchDVC.bitstream.container import ContainerReader
+from torchDVC.bitstream.container_reader import ContainerReader
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.dataset.picture_format import PictureFormat
 from torchDVC.models.model_file import Model, load_model, save_model

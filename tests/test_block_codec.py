@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from torchDVC.anchors.encoders import ENCODERS
-from torchDVC.bitstream.container import ContainerReader, ContainerWriter, write_container
+from torchDVC.bitstream.container_reader import ContainerReader
+from torchDVC.bitstream.container_writer import ContainerWriter, write_container
 from torchDVC.bitstream.streams import header_of, read_frames, write_frames
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.config import Modes, load_model_config
 from torchDVC.dataset.frame import Frame, VideoInfo
 from torchDVC.dataset.procedural import procedural_clip
-from torchDVC.entropy.streams import EstimatingStream, ReadingStream, WritingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream, ReadingStream, WritingStream
 from torchDVC.models.codec import Codec
 from torchDVC.models.model_file import Model, fixed
 from torchDVC.models.sequence import code_clip, code_sequence

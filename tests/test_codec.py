@@ -14,7 +14,8 @@ from torch import Tensor
 from tests.small_model import SmallModel, make_small_model
 from torchDVC.coding_structure import CodedFrame, CodingStructure, FrameInfo, parse_pairs
 from torchDVC.config import Modes, load_model_config
-from torchDVC.entropy.streams import DryStream, EstimatingStream, Stream
+from torchDVC.entropy.streams import Stream
+from torchDVC.entropy.symbol_streams import DryStream, EstimatingStream
 from torchDVC.models.buffer import Reference
 from torchDVC.models.codec import Codec, CodedPicture
 from torchDVC.models.sequence import code_clip, code_sequence

@@ -22,8 +22,8 @@ from tests.conftest import CHECKOUT
 from tests.lively_models import lively
 from tests.small_model import SmallModel
 from torchDVC.bitstream import playback
-from torchDVC.bitstream.container import ContainerReader
-from torchDVC.bitstream.container_format import HEADER_BYTES, Header
+from torchDVC.bitstream.container_reader import ContainerReader
+from torchDVC.bitstream.header import HEADER_BYTES, Header
 from torchDVC.codec import main
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.video import Frame, VideoInfo, open_video, open_writer

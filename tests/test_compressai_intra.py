@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.small_model import CSV, SmallModel, make_small_model
 from torchDVC import codec as codec_command
 from torchDVC.coding_structure import CodedFrame, FrameInfo
-from torchDVC.entropy.streams import ReadingStream, WritingStream
+from torchDVC.entropy.symbol_streams import ReadingStream, WritingStream
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.intra.compressai_intra import CompressAIIntra, build
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from tests.lively_models import clip, lively_model, read_stream, write_stream
 from torchDVC.coding_structure import CodingStructure, FrameInfo
 from torchDVC.config import load_model_config
-from torchDVC.entropy.streams import EstimatingStream, TrainingStream
+from torchDVC.entropy.streams import TrainingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream
 from torchDVC.models.model_file import load_model, save_model
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.inter.conditional_residual import ConditionalResidual

@@ -17,8 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchDVC.bitstream.container import ContainerReader, IntraEntry, write_container
-from torchDVC.bitstream.container_format import ASPECTS, HEADER_BYTES, HEADER_FIELDS, SYNC, Header, checksum, varint
+from torchDVC.bitstream.container_reader import ContainerReader
+from torchDVC.bitstream.container_writer import write_container
+from torchDVC.bitstream.header import ASPECTS, HEADER_BYTES, HEADER_FIELDS, Header
+from torchDVC.bitstream.packets import SYNC, IntraEntry, checksum, varint
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.util.errors import BitstreamError
 
@@ -213,8 +215,8 @@ KILLED = """
 import os, signal, sys
 from fractions import Fraction
 from torchDVC.coding_structure import CodingStructure
-from torchDVC.bitstream.container import write_container
-from torchDVC.bitstream.container_format import Header
+from torchDVC.bitstream.container_writer import write_container
+from torchDVC.bitstream.header import Header
 with write_container(sys.argv[1], Header(8, 8, None, Fraction(25), "bt709", "limited", 8, 4, 0, bytes(16))) as writer:
     for frame in CodingStructure(8, 4).order(7):
         writer.write(frame, b"payload")

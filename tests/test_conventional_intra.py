@@ -17,7 +17,8 @@ from torchDVC.advance_modules import module_types
 from torchDVC.coding_structure import CodedFrame
 from torchDVC.config import Modes, load_model_config
 from torchDVC.dataset.procedural import procedural_clip
-from torchDVC.entropy.streams import DryStream, EstimatingStream, ReadingStream, Stream, TrainingStream, WritingStream
+from torchDVC.entropy.streams import Stream, TrainingStream
+from torchDVC.entropy.symbol_streams import DryStream, EstimatingStream, ReadingStream, WritingStream
 from torchDVC.models.codec import Codec
 from torchDVC.modules.intra.bpg import BPGIntra
 from torchDVC.modules.intra.hevc import HEVCIntra

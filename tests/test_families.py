@@ -13,7 +13,7 @@ from tests.lively_models import clip, lively_model, small
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.config import load_model_config, load_run
 from torchDVC.config.records import Modes
-from torchDVC.entropy.streams import EstimatingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream
 from torchDVC.models.codec import Codec
 from torchDVC.models.model_file import Model
 from torchDVC.models.sequence import code_sequence

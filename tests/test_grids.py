@@ -8,7 +8,8 @@ from torch import Tensor
 
 from torchDVC.entropy.exact import ExactModule
 from torchDVC.entropy.grids import PASSES, IntegerGrid, passes
-from torchDVC.entropy.streams import EstimatingStream, ReadingStream, Stream, TrainingStream, WritingStream
+from torchDVC.entropy.streams import Stream, TrainingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream, ReadingStream, WritingStream
 
 Size = tuple[int, int, int, int]
 

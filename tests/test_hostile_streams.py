@@ -13,8 +13,9 @@ from torch import Tensor
 
 from benchmarks.fuzz_streams import Original, outcomes
 from tests.lively_models import clip, lively_model, read_stream, small, write_stream
-from torchDVC.bitstream.container import ContainerReader, write_container
-from torchDVC.bitstream.container_format import HEADER_BYTES
+from torchDVC.bitstream.container_reader import ContainerReader
+from torchDVC.bitstream.container_writer import write_container
+from torchDVC.bitstream.header import HEADER_BYTES
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.config import load_model_config
 from torchDVC.models.model_file import Model

@@ -14,7 +14,8 @@ from benchmarks.decode_matrix import VARIANTS, read, write
 from tests.lively_models import ALL_MODES, clip, lively_model, read_stream, small, write_stream
 from torchDVC.coding_structure import CodedFrame, CodingStructure, FrameInfo, parse_pairs
 from torchDVC.config import ModelConfig, load_model_config
-from torchDVC.entropy.streams import EstimatingStream, Stream, TrainingStream
+from torchDVC.entropy.streams import Stream, TrainingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream
 from torchDVC.models.codec import Codec
 from torchDVC.models.model_file import Model, load_model, save_model
 from torchDVC.models.sequence import code_clip

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchDVC.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
-from torchDVC.entropy.streams import EstimatingStream, TrainingStream
+from torchDVC.entropy.streams import TrainingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream
 from torchDVC.entropy.tables import GAUSSIAN_SCALES, TOTAL, Tables
 
 

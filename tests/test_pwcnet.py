@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from torchDVC.coding_structure import FrameInfo
-from torchDVC.entropy.streams import EstimatingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.layers import warp
 from torchDVC.modules.motion.pwcnet import PWCNet, cost_volume

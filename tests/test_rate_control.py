@@ -13,7 +13,7 @@ import pytest
 
 from tests.lively_models import lively
 from tests.small_model import make_small_model
-from torchDVC.bitstream.container import ContainerReader
+from torchDVC.bitstream.container_reader import ContainerReader
 from torchDVC.bitstream.rate_control import RateControl, RateCurves
 from torchDVC.codec import main
 from torchDVC.coding_structure import CodedFrame, CodingStructure

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from torchDVC.entropy.priors import GaussianPrior, GaussianTables
-from torchDVC.entropy.streams import EstimatingStream, ReadingStream, WritingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream, ReadingStream, WritingStream
 
 WORTH = 0.1
 

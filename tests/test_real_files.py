@@ -12,7 +12,7 @@ import pytest
 from tests.lively_models import lively_model, small
 from tests.small_model import SmallModel
 from torchDVC.anchors.command import main as anchors
-from torchDVC.bitstream.container import ContainerReader
+from torchDVC.bitstream.container_reader import ContainerReader
 from torchDVC.codec import main as codec
 from torchDVC.config import load_model_config
 from torchDVC.dataset.training import training_set

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from tests.lively_models import clip, lively_model, read_stream, small, write_stream
-from torchDVC.bitstream.container import ContainerReader
+from torchDVC.bitstream.container_reader import ContainerReader
 from torchDVC.bitstream.streams import header_of
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.config import Modes, load_model_config, load_test_config
 from torchDVC.config.problems import CONFIGS
 from torchDVC.dataset.frame import VideoInfo
-from torchDVC.entropy.streams import EstimatingStream, ReadingStream, WritingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream, ReadingStream, WritingStream
 from torchDVC.models.model_file import Model, load_model, save_model
 from torchDVC.models.sequence import code_sequence, in_display_order
 from torchDVC.util.errors import BitstreamError, ConfigError

@@ -15,7 +15,8 @@ from torchDVC.coding_structure import FrameInfo
 from torchDVC.config import load_model_config
 from torchDVC.entropy.fixed_point import FixedPoint, scaled
 from torchDVC.entropy.nearest_row import NearestRow
-from torchDVC.entropy.streams import EstimatingStream, TrainingStream
+from torchDVC.entropy.streams import TrainingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream
 from torchDVC.entropy.tables import GAUSSIAN_SCALES
 from torchDVC.models.codec import Codec
 from torchDVC.modules.frame_state import FrameState

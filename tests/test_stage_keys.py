@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tests.lively_models import clip, lively_model, read_stream, write_stream
 from tests.small_model import SmallModel, make_small_model
-from torchDVC.bitstream.container import ContainerReader
+from torchDVC.bitstream.container_reader import ContainerReader
 from torchDVC.coding_structure import ByFrame, CodedFrame, CodingStructure, parse_pairs
 from torchDVC.config import Modes, Stage, load_model_config, load_run
-from torchDVC.entropy.streams import EstimatingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream
 from torchDVC.models.distortions import l1, load_distortion, mse
 from torchDVC.models.loss import StageLoss
 from torchDVC.models.model_file import Model, load_model, save_model

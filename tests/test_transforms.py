@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from torchDVC.coding_structure import FrameInfo
 from torchDVC.dataset.procedural import procedural_clip
-from torchDVC.entropy.streams import EstimatingStream, TrainingStream
+from torchDVC.entropy.streams import TrainingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.intra.intra_codec import IntraCodec
 from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from torchDVC.bitstream.container import ContainerReader
+from torchDVC.bitstream.container_reader import ContainerReader
 from torchDVC.bitstream.streams import read_frames
 from torchDVC.dataset.video import open_video
 from torchDVC.models.model_store import open_model

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from torchDVC.bitstream.container import ContainerReader
+from torchDVC.bitstream.container_reader import ContainerReader
 from torchDVC.bitstream.streams import read_frames
 from torchDVC.dataset.frame import VideoReader
 from torchDVC.dataset.video import open_video

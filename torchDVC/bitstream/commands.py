@@ -11,9 +11,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from torchDVC.bitstream.container import ContainerReader, ContainerWriter, write_container
-from torchDVC.bitstream.container_format import Header
+from torchDVC.bitstream.container_reader import ContainerReader
+from torchDVC.bitstream.container_writer import ContainerWriter, write_container
 from torchDVC.bitstream.export import export_model
+from torchDVC.bitstream.header import Header
 from torchDVC.bitstream.inspection import Inspection
 from torchDVC.bitstream.options import DecodeOptions, EncodeOptions, ExportOptions, InfoOptions, Options
 from torchDVC.bitstream.playback import Playback

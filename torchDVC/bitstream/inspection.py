@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from torchDVC.bitstream.container import ContainerReader, Packet
+from torchDVC.bitstream.container_reader import ContainerReader
+from torchDVC.bitstream.packets import Packet
 from torchDVC.bitstream.streams import read_frames
 from torchDVC.coding_structure import CodedFrame
 from torchDVC.models.model_file import Model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torchDVC.bitstream.container_format import Header
+from torchDVC.bitstream.header import Header
 from torchDVC.dataset.video import Frame, VideoWriter
 from torchDVC.util.errors import BitstreamError
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.dataset.frame import VideoInfo
-from torchDVC.entropy.streams import EstimatingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream
 from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import Model
 from torchDVC.models.sequence import Quality, code_sequence

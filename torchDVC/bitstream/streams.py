@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from torchDVC.bitstream.container import ContainerReader, ContainerWriter, IntraEntry, Packet
-from torchDVC.bitstream.container_format import HASH_BYTES, Header
+from torchDVC.bitstream.container_reader import ContainerReader
+from torchDVC.bitstream.container_writer import ContainerWriter
+from torchDVC.bitstream.header import HASH_BYTES, Header
+from torchDVC.bitstream.packets import IntraEntry, Packet
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.dataset.frame import VideoInfo
-from torchDVC.entropy.streams import ReadingStream, WritingStream
+from torchDVC.entropy.symbol_streams import ReadingStream, WritingStream
 from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import SHOWN_DIGITS, Model
 from torchDVC.models.sequence import FrameTask, Quality, code_frames, code_sequence

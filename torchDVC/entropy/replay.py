@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from torchDVC.entropy.coder import Decoder, Encoder
-from torchDVC.entropy.streams import EstimatingStream, SymbolStream
+from torchDVC.entropy.symbol_streams import EstimatingStream, SymbolStream
 from torchDVC.entropy.tables import Tables
 from torchDVC.entropy.tape import Tape
 from torchDVC.util.errors import BitstreamError

@@ -20,7 +20,8 @@ import torch
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.config import Modes
 from torchDVC.entropy.priors import TableHolder
-from torchDVC.entropy.streams import DryStream, EstimatingStream, Stream
+from torchDVC.entropy.streams import Stream
+from torchDVC.entropy.symbol_streams import DryStream, EstimatingStream
 from torchDVC.models.codec import Codec, evaluating
 from torchDVC.models.sequence import code_clip
 from torchDVC.results.macs import Counter

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from torchDVC.bitstream.container import ContainerReader, write_container
+from torchDVC.bitstream.container_reader import ContainerReader
+from torchDVC.bitstream.container_writer import write_container
 from torchDVC.bitstream.streams import header_of, read_frames, write_frames
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.config import Process

@@ -21,7 +21,7 @@ from torchDVC.config import ModelConfig, Process, TestConfig
 from torchDVC.config.command_line import TestOptions
 from torchDVC.dataset.frame import Frame, ReadOptions, VideoInfo, VideoReader
 from torchDVC.dataset.testing import TestSequence, test_sequences
-from torchDVC.entropy.streams import EstimatingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream
 from torchDVC.models import checkpoints
 from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import Model, content_hash

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from functools import partial
 
+import torch
 from lightning_fabric import seed_everything
+from torch import Tensor
 
 from torchDVC.coding_structure import CodedFrame, training_frames
 from torchDVC.config import Stage
-from torchDVC.entropy.streams import SharedNoise, TrainingStream
+from torchDVC.entropy.streams import TrainingStream
 from torchDVC.training.position import Position
 
 
@@ -36,6 +38,26 @@ def draw(
     seed_everything(random.Random(f"{step} {rank}").getrandbits(32), verbose=False)
     own = slice(rank * clips, (rank + 1) * clips)
     return frames, of_all[own], grey[own]
+
+
+class SharedNoise:
+    """The part of a process, or of a part of a batch, in the noise that one process would draw for all of them.
+
+    Args:
+        seed: of the noise, the same for all parts.
+        part, parts: which part of the whole batch this is, of how many of equal size.
+    """
+
+    def __init__(self, seed: int, part: int, parts: int) -> None:
+        self._seed, self._part, self._parts = seed, part, parts
+        self._generator: torch.Generator | None = None
+
+    def __call__(self, like: Tensor) -> Tensor:
+        if self._generator is None:
+            self._generator = torch.Generator(like.device).manual_seed(self._seed)
+        shape = (self._parts * len(like), *like.shape[1:])
+        whole = torch.rand(shape, generator=self._generator, device=like.device, dtype=like.dtype)
+        return whole[self._part * len(like) : (self._part + 1) * len(like)] - 0.5
 
 
 class StepNoise:

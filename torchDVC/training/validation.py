@@ -14,7 +14,7 @@ from torchDVC.config.command_line import TrainOptions
 from torchDVC.dataset.colour import Plane
 from torchDVC.dataset.frame import ReadOptions
 from torchDVC.dataset.testing import TestSequence, test_sequences
-from torchDVC.entropy.streams import EstimatingStream
+from torchDVC.entropy.symbol_streams import EstimatingStream
 from torchDVC.models.codec import Codec, evaluating
 from torchDVC.models.sequence import code_clip
 from torchDVC.training.averages import Averages

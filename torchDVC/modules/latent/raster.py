@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torchDVC.config.registry import latent_codec
 from torchDVC.entropy.integer import ACTIVATION_MAX, IntegerConv2d, IntegerStack
 from torchDVC.entropy.priors import GaussianPrior, GaussianTables
-from torchDVC.entropy.streams import SYMBOL_MAX, Stream, TrainingStream, round_through
+from torchDVC.entropy.streams import Stream, TrainingStream, round_through
+from torchDVC.entropy.symbol_streams import SYMBOL_MAX
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.latent.hyperprior import HyperLatent, table_row, untrained
 from torchDVC.modules.latent.passes import seen
