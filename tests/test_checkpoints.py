@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from torchDVC.models import checkpoints
+from torchDVC.training.randomness import rng_state, set_rng_state
 from torchDVC.util.errors import CheckpointError
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16,
@@ -74,7 +75,7 @@ def test_optimizer_and_rng_states_come_back(tmp_path: Path) -> None:
     optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1 + 0.2)
     layer(torch.rand(1, 3, 8, 8)).sum().backward()
     optimizer.step()
-    state = {"model": dict(layer.state_dict()), "optimizer": optimizer.state_dict(), "rng": checkpoints.rng_state()}
+    state = {"model": dict(layer.state_dict()), "optimizer": optimizer.state_dict(), "rng": rng_state()}
     checkpoints.save(tmp_path / "a.safetensors", state)
     loaded = checkpoints.load(tmp_path / "a.safetensors")
     assert identical(loaded, state)
@@ -118,9 +119,9 @@ def test_generators_continue_where_they_were() -> None:
         return random.random(), float(numpy.random.rand()), float(torch.rand(()))
 
     random.gauss(0, 1), numpy.random.randn()  # leaves half a pair behind in both
-    state = checkpoints.rng_state()
+    state = rng_state()
     first, gauss = draw(), (random.gauss(0, 1), numpy.random.randn())
-    checkpoints.set_rng_state(state)
+    set_rng_state(state)
     assert draw() == first
     assert (random.gauss(0, 1), numpy.random.randn()) == gauss
 

@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from torchDVC.results.run_folder import RunFolder
+from torchDVC.training import comet as comet_logging
 from torchDVC.training import logging as metrics_logging
 from torchDVC.training.logging import MetricsLogger
-from torchDVC.util import progress
+from torchDVC.util import files, progress
 from torchDVC.util.errors import ConfigError, LCPError
 
 
@@ -117,7 +118,7 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path, monkeypatch: pytest.Monke
     log.log(1, {"rate": 1})
     before = (tmp_path / "metrics.csv").read_text()
     with monkeypatch.context() as patch:
-        patch.setattr(metrics_logging, "open", lambda *_: Full(), raising=False)
+        patch.setattr(files, "open", lambda *_: Full(), raising=False)
         with pytest.raises(OSError) as caught:
             log.log(2, {"rate": 2})
     assert caught.value.filename == str(tmp_path / "metrics.csv")
@@ -165,7 +166,7 @@ assert random.getstate() == before
 
 def test_without_a_key_an_offline_experiment_is_packed_in_silence(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if metrics_logging.KEYS_FILE.exists():
+    if comet_logging.KEYS_FILE.exists():
         pytest.skip("this checkout has Comet keys")
     monkeypatch.delenv("COMET_API_KEY", raising=False)
     command = [sys.executable, "-c", OFFLINE_RUN, str(tmp_path)]
@@ -250,7 +251,7 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The place of ``keys.json``, with nothing in the environment."""
     for name in ("COMET_API_KEY", "COMET_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(metrics_logging, "KEYS_FILE", tmp_path / "keys.json")
+    monkeypatch.setattr(comet_logging, "KEYS_FILE", tmp_path / "keys.json")
     return tmp_path / "keys.json"
 
 
@@ -278,7 +279,7 @@ def test_a_keys_json_of_another_form_is_refused(tmp_path: Path, keys: Path) -> N
 
 
 def test_the_example_of_keys_json_has_the_right_names() -> None:
-    example = metrics_logging.KEYS_FILE.with_name("keys.example.json")
+    example = comet_logging.KEYS_FILE.with_name("keys.example.json")
     assert {"api_key", "workspace"} == set(json.loads(example.read_text()))
 
 

@@ -14,7 +14,7 @@ from tests.conftest import CHECKOUT
 from tests.marked_clips import marked_clip, write_pictures
 from tests.small_model import SmallModel, make_small_model
 from torchDVC.models import checkpoints
-from torchDVC.training import logging as training_logging
+from torchDVC.training import comet
 
 OF_LAUNCHERS = ("SLURM", "RANK", "LOCAL_", "WORLD_SIZE", "GROUP_RANK", "MASTER_", "TORCHELASTIC")
 
@@ -45,7 +45,7 @@ def test_refused_starts_change_nothing(
     clip = damaged_clip(tmp_path / "damaged")
     keys = tmp_path / "keys.json"
     keys.write_text("{")
-    monkeypatch.setattr(training_logging, "KEYS_FILE", keys)
+    monkeypatch.setattr(comet, "KEYS_FILE", keys)
     monkeypatch.delenv("COMET_API_KEY", raising=False)
     before = contents(trained.path / "run")
     plain = [flag for flag in trained.train_flags("run") if flag not in ("--no_comet", "--no_sanity")]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-import random
 import re
 import struct
 import warnings
@@ -20,7 +19,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy
 import torch
 
 from torchDVC.util.errors import CheckpointError, did_you_mean, first_line
@@ -157,26 +155,6 @@ def sha256(path: str | Path, digits: int = 12) -> str:
     """The first ``digits`` hexadecimal digits of the SHA-256 of a file: names a checkpoint in results."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:digits]
-
-
-def rng_state() -> dict[str, Any]:
-    """The state of the random generators of Python, numpy, PyTorch and the current CUDA device, ready for `save`."""
-    kind, keys, position, has_gauss, gauss = numpy.random.get_state(legacy=True)
-    return {
-        "python": random.getstate(),
-        "numpy": (str(kind), [int(key) for key in keys], int(position), int(has_gauss), float(gauss)),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-    }
-
-
-def set_rng_state(state: Mapping[str, Any]) -> None:
-    """Put the generators back where `rng_state` found them (CUDA's only where both machines have it)."""
-    random.setstate(state["python"])
-    numpy.random.set_state(state["numpy"])
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
 
 
 # --- the nesting as JSON: plain values stand for themselves, everything else is {kind: contents}

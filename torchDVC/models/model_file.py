@@ -8,7 +8,6 @@ the model that its pictures come from and not only one that reads its symbols.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -21,29 +20,19 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from torchDVC.coding_structure import MAX_REFERENCES
-from torchDVC.config import ModelConfig, ModuleSpec, Process
-from torchDVC.config.arguments import TYPE, check_arguments
-from torchDVC.config.modes import check_modes
+from torchDVC.config import ModelConfig
 from torchDVC.config.picture_formats import PICTURE_FORMATS, RGB
-from torchDVC.config.problems import Report, Where
-from torchDVC.config.records import MODES, Modes
-from torchDVC.config.registry import ModuleType
-from torchDVC.config.scan import load_class, scan
-from torchDVC.config.values import MAX_OFFSET, Unexpected, by_frame, whole
+from torchDVC.config.records import Modes
+from torchDVC.config.scan import load_class
 from torchDVC.entropy.exact import ExactModule
 from torchDVC.models import checkpoints
 from torchDVC.models.codec import Codec
-from torchDVC.util.errors import CheckpointError, ConfigError, nearest
+from torchDVC.models.module_table import plain_modes, plain_module, read_modes, read_modules
+from torchDVC.util.errors import CheckpointError, ConfigError
 
 FORMAT = 1
 SHOWN_DIGITS = 12
 """Hexadecimal digits of a hash that messages and file names show."""
-HANDED_ON = {
-    "references": whole(1, MAX_REFERENCES), "feature_reset": whole(0),
-    "quality_offsets": by_frame(whole(-MAX_OFFSET, MAX_OFFSET)),
-}  # fmt: skip
-"""What modes have beside mode strings; written as text, read by these."""
 LEAST = 1024
 """Elements that a tensor counts for at least when a codec is made: many small ones take long."""
 SLACK = 16
@@ -103,7 +92,7 @@ def load_model(path: Path) -> Model:
     contents = _read(path)
     _check_finite(contents["model"], f"{path}: weight")
     config = ModelConfig(
-        contents["name"], path, tuple(_specs(contents["modules"], path)), contents.get("pictures", RGB)
+        contents["name"], path, tuple(read_modules(contents["modules"], path)), contents.get("pictures", RGB)
     )
     codec = _make(config, contents["model"])
     checkpoints.load_weights(codec, contents["model"], str(path))
@@ -115,7 +104,7 @@ def load_model(path: Path) -> Model:
             module.fix({key: _whole_numbers(key, tensor) for key, tensor in integers[name].items()})
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {name}: {error}") from error
-    return Model(codec.eval(), _modes(contents["modes"], config), contents["hash"], str(contents.get("device", "")))
+    return Model(codec.eval(), read_modes(contents["modes"], config), contents["hash"], str(contents.get("device", "")))
 
 
 def _check_finite(weights: Mapping[str, Tensor], what: str) -> None:
@@ -155,40 +144,14 @@ def _contents(codec: Codec, modes: Modes) -> dict[str, Any]:
         "format": FORMAT,
         "name": codec.config.name,
         **({} if codec.format.name == RGB else {"pictures": codec.format.name}),
-        "modules": [_row(spec) for spec in codec.config.modules],
-        "modes": _of_modes(modes),
+        "modules": [plain_module(spec) for spec in codec.config.modules],
+        "modes": plain_modes(modes),
         "model": {name: tensor.detach().cpu() for name, tensor in codec.state_dict().items()},
         "integers": {
             path: {name: torch.tensor(array, dtype=torch.int32) for name, array in module.integers().items()}
             for path, module in _exact_modules(codec)
         },
     }
-
-
-def _of_modes(modes: Modes) -> dict[str, Any]:
-    """The mode strings, and what else is not as it usually is."""
-    return {key: getattr(modes, key) for key in MODES} | {
-        key: str(getattr(modes, key)) for key in HANDED_ON if getattr(modes, key) != getattr(Modes, key)
-    }
-
-
-def _row(spec: ModuleSpec) -> dict[str, Any]:
-    """A line of the module table."""
-    args = json.loads(json.dumps(_completed(spec.type, spec.args)))
-    return {"code": spec.code, "name": spec.name, "type": spec.type.name, "args": args}
-
-
-def _completed(module_type: ModuleType, args: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments with the defaults of those that were not given, which may change some day; also of what fills slots."""
-    signature = inspect.signature(load_class(module_type))
-    defaults = {name: p.default for name, p in signature.parameters.items() if p.default is not p.empty}
-    complete = {**defaults, **args}
-    for parameter in module_type.parameters:
-        if parameter.slot:
-            given = dict(complete[parameter.name])
-            name = given.pop(TYPE)
-            complete[parameter.name] = {TYPE: name, **_completed(scan(Report(), parameter.slot)[name], given)}
-    return complete
 
 
 def _digest(contents: Mapping[str, Any]) -> str:
@@ -275,46 +238,3 @@ def _whole_numbers(name: str, tensor: Tensor) -> np.ndarray:
     if tensor.dtype != torch.int32:
         raise CheckpointError(f"'{name}': {tensor.dtype}; expected torch.int32")
     return tensor.numpy()
-
-
-def _specs(rows: list[Any], path: Path) -> Iterator[ModuleSpec]:
-    """The module table; every type must be installed and take the arguments."""
-    report = Report()
-    types = scan(report)
-    report.raise_if_any()
-    for row in rows:
-        match row:
-            case {"code": str(code), "name": str(name), "type": str(type_name), "args": dict(args)}:
-                where = f"{path}: module {name}"
-            case _:
-                raise CheckpointError(f"{path}: damaged: {row!r:.60} is not a module")
-        if type_name not in types:
-            raise CheckpointError(f"{where}: its type '{type_name}' is not installed{nearest(type_name, types)}")
-        if not name.isidentifier() or name.startswith("_"):
-            raise CheckpointError(f"{where}: expected a name such as motion_codec")
-        yield ModuleSpec(code, name, types[type_name], _arguments(args, types[type_name], where), where=where)
-
-
-def _arguments(args: Mapping[str, Any], module_type: ModuleType, where: str) -> dict[str, Any]:
-    report = Report()
-    fitted = check_arguments(args, {}, Where(Path("arguments")), module_type, report)
-    for problem in report.lines():
-        raise CheckpointError(f"{where}: {problem}")
-    return fitted
-
-
-def _modes(modes: Mapping[str, Any], config: ModelConfig) -> Process:
-    """The mode strings and what goes with them, checked against the module table."""
-    codes = {key: mode for key, mode in modes.items() if key in MODES and isinstance(mode, str)}
-    if codes.keys() != MODES.keys():
-        raise CheckpointError(f"{config.path}: damaged: it lacks a mode string of {', '.join(MODES)}")
-    others: dict[str, Any] = {}
-    for key in modes.keys() - MODES.keys():
-        try:
-            others[key] = HANDED_ON[key](str(modes[key]))
-        except (KeyError, Unexpected) as error:
-            raise CheckpointError(f"{config.path}: damaged: {key} is {modes[key]!r:.60}") from error
-    process = Process(config.name, **{**codes, **others}, where=str(config.path))
-    for _, problem in check_modes(process, config):
-        raise CheckpointError(f"{config.path}: {problem}")
-    return process

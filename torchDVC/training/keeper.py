@@ -15,7 +15,8 @@ from torchDVC.dataset.pictures import write_png
 from torchDVC.models import checkpoints
 from torchDVC.results.run_folder import RunFolder, set_aside
 from torchDVC.runner import checkpoint_file
-from torchDVC.training.logging import MetricsLogger, Value
+from torchDVC.training.logging import MetricsLogger
+from torchDVC.training.metrics_file import Value
 from torchDVC.training.state import RunState
 from torchDVC.util.files import atomic_path
 

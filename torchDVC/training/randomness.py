@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
+import numpy
 import torch
 from lightning_fabric import seed_everything
 from torch import Tensor
@@ -77,3 +80,23 @@ class StepNoise:
         """The stream of the next frame."""
         seed = self._seeds.getrandbits(32)
         return TrainingStream(batch, new_noise=partial(SharedNoise, seed, self._part, self._parts))
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of the random generators of Python, numpy, PyTorch and the current CUDA device, for a checkpoint."""
+    kind, keys, position, has_gauss, gauss = numpy.random.get_state(legacy=True)
+    return {
+        "python": random.getstate(),
+        "numpy": (str(kind), [int(key) for key in keys], int(position), int(has_gauss), float(gauss)),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def set_rng_state(state: Mapping[str, Any]) -> None:
+    """Put the generators back where `rng_state` found them (CUDA's only where both machines have it)."""
+    random.setstate(state["python"])
+    numpy.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

@@ -8,6 +8,7 @@ from typing import Any
 from torchDVC.models import checkpoints
 from torchDVC.models.codec import Codec
 from torchDVC.training.position import Position, check_conditions
+from torchDVC.training.randomness import rng_state, set_rng_state
 from torchDVC.training.schedule import Plateau
 from torchDVC.training.updater import Updater
 from torchDVC.util.errors import CheckpointError
@@ -42,7 +43,7 @@ class RunState:
             "arithmetic": self.arithmetic,
             "position": asdict(self.position),
             "model": self.codec.state_dict(),
-            "rng": checkpoints.rng_state(),
+            "rng": rng_state(),
             "plateau": asdict(self.plateau),
             **self.updater.pack(),
         }
@@ -58,4 +59,4 @@ class RunState:
         vars(self.position).update(packed["position"])
         self.data.update(packed["data"])
         self.arithmetic.update(packed["arithmetic"])
-        checkpoints.set_rng_state(packed["rng"])
+        set_rng_state(packed["rng"])

@@ -17,7 +17,7 @@ from torchDVC.runner import Runner
 from torchDVC.training.averages import Averages, Rate
 from torchDVC.training.halt import Halt
 from torchDVC.training.keeper import Keeper
-from torchDVC.training.logging import Value
+from torchDVC.training.metrics_file import Value
 from torchDVC.training.optimizers import AUX
 from torchDVC.training.plan import check_plan
 from torchDVC.training.position import Position, conditions

@@ -115,6 +115,18 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def append_bytes(path: Path, data: bytes) -> None:
+    """Append to a file, or leave it as it was and name it in the error."""
+    size = path.stat().st_size
+    try:
+        with open(path, "ab") as file:
+            file.write(data)
+    except OSError as error:
+        os.truncate(path, size)
+        error.filename = str(path)
+        raise
+
+
 def shown(name: str | os.PathLike[str]) -> str:
     """A name as text that can be written anywhere: bytes that are no UTF-8 are shown by their numbers, as ``\\xff``."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
