@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,8 +14,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torchDVC.config.flags import argument, flag, parse_flags
-from torchDVC.config.values import any_path, existing_file, existing_path
-from torchDVC.util.errors import DataError, run_command
+from torchDVC.config.values import any_path, existing_file, existing_path, whole
+from torchDVC.util.errors import ConfigError, DataError, run_command
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +33,9 @@ class Options:
     pictures: tuple[Path, ...] = argument(existing_path, "pictures, or folders of them", metavar="PICTURE", many=True)
     json: Path = flag(existing_file, "arguments of the module: model, and quality, or N and M", metavar="JSON")
     weights: Path = flag(existing_file, "CompressAI's weights: .safetensors, .pth or .pth.tar", metavar="FILE")
+    quality: tuple[int, ...] = flag(
+        whole(0), "quality levels of a -vbr model (default: all)", metavar="N", many=True, default=()
+    )
     out: Path | None = flag(any_path, "write the table there as Markdown too", metavar="FILE", default=None)
 
 
@@ -63,19 +67,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def table(options: Options) -> Iterator[list[str]]:
-    """The lines of the table: two for each picture."""
+    """The lines of the table: two for each picture and quality level."""
     from convert import from_compressai, intra, module_arguments, network_of, read
 
-    given, tensors = module_arguments(options.json), read(options.weights)
+    given = module_arguments(options.json)
     module = intra(given)
-    module.load_state_dict(from_compressai(tensors, given, str(options.weights)))
-    network = network_of(given)
-    network.load_state_dict({**network.state_dict(), **tensors})
-    network.update(force=True)
-    for path in _files(options.pictures):
+    module.load_state_dict(from_compressai(read(options.weights), given, str(options.weights)))
+    network = network_of(module, given)
+    for path, level in product(_files(options.pictures), _levels(given["levels"], options.quality)):
         picture = _read(path)
-        for coding in (_theirs(network, picture), _ours(module, picture)):
-            yield _line(path, picture, coding)
+        name = path.name if given["levels"] == 1 else f"{path.name} q{level}"
+        for coding in (_theirs(network, picture, level), _ours(module, picture, level)):
+            yield _line(name, picture, coding)
+
+
+def _levels(count: int, asked: Sequence[int]) -> Sequence[int]:
+    """The levels to code with."""
+    if max(asked, default=0) >= count:
+        raise ConfigError([f"--quality {max(asked)}; expected 0 to {count - 1} with this model"])
+    return asked or range(count)
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
@@ -98,34 +108,37 @@ def _read(path: Path) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(read_picture(path)))[None].float() / 255
 
 
-def _theirs(network: Any, picture: Tensor) -> Coding:
+def _theirs(network: Any, picture: Tensor, level: int) -> Coding:
     """By CompressAI's ``compress`` and ``decompress``."""
-    padded = _padded(picture)
-    coded, encode = _timed(lambda: network.compress(padded))
-    decoded, decode = _timed(lambda: network.decompress(coded["strings"], coded["shape"]))
+    padded, gains = _padded(picture), getattr(network, "Gain", None)
+    which = {} if gains is None else {"s": level}
+    if gains is not None:
+        network.update(force=True, scale=gains[level])
+    coded, encode = _timed(lambda: network.compress(padded, **which))
+    decoded, decode = _timed(lambda: network.decompress(coded["strings"], coded["shape"], **which))
     size = sum(len(string) for strings in coded["strings"] for string in strings)
     return Coding("CompressAI", size, decoded["x_hat"], encode, decode)
 
 
-def _ours(module: Any, picture: Tensor) -> Coding:
+def _ours(module: Any, picture: Tensor, level: int) -> Coding:
     """By this framework's coder, from a stream that knows no more than the bytes."""
     from torchDVC.entropy.symbol_streams import ReadingStream, WritingStream
 
     padded = _padded(picture)
     stream = WritingStream()
-    _, encode = _timed(lambda: module(_state(padded.shape, padded), stream))
+    _, encode = _timed(lambda: module(_state(padded.shape, level, padded), stream))
     payload = stream.payload()
-    coded, decode = _timed(lambda: module(_state(padded.shape), ReadingStream(payload)))
+    coded, decode = _timed(lambda: module(_state(padded.shape, level), ReadingStream(payload)))
     return Coding("torchDVC", len(payload), coded["recon"], encode, decode)
 
 
-def _state(shape: Sequence[int], picture: Tensor | None = None) -> Any:
+def _state(shape: Sequence[int], level: int, picture: Tensor | None = None) -> Any:
     import torch
 
     from torchDVC.coding_structure import CodedFrame, FrameInfo
     from torchDVC.modules.frame_state import FrameState
 
-    state = FrameState(FrameInfo.of(CodedFrame(0)), 1, shape[2], shape[3], torch.zeros(1, dtype=torch.int64))
+    state = FrameState(FrameInfo.of(CodedFrame(0)), 1, shape[2], shape[3], torch.tensor([level]))
     if picture is not None:
         state["frame"] = picture
     return state
@@ -147,11 +160,11 @@ def _timed(action: Callable[[], T]) -> tuple[T, float]:
     return result, time.perf_counter() - start
 
 
-def _line(path: Path, picture: Tensor, coding: Coding) -> list[str]:
+def _line(name: str, picture: Tensor, coding: Coding) -> list[str]:
     height, width = picture.shape[2:]
     decoded = (coding.picture[..., :height, :width].clamp(0, 1) * 255).round() / 255
     psnr = -10 * (decoded - picture).square().mean().clamp_min(1e-10).log10()
-    return [path.name, coding.coder, str(coding.bytes), f"{8 * coding.bytes / (height * width):.4f}", f"{psnr:.3f}",
+    return [name, coding.coder, str(coding.bytes), f"{8 * coding.bytes / (height * width):.4f}", f"{psnr:.3f}",
             f"{coding.encode:.3f}", f"{coding.decode:.3f}"]  # fmt: skip
 
 

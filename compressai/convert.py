@@ -54,7 +54,7 @@ def module_arguments(path: Path) -> dict[str, Any]:
     report = Report()
     found = read_arguments(path, scan(report)["CompressAIIntra"], report)
     report.raise_if_any()
-    return {"model": "bmshj2018-hyperprior", **found}
+    return {"model": "bmshj2018-hyperprior", "levels": 1, **found}
 
 
 def from_compressai(tensors: Mapping[str, Tensor], given: Mapping[str, Any], where: str) -> dict[str, Tensor]:
@@ -72,13 +72,7 @@ def to_compressai(tensors: Mapping[str, Tensor], given: Mapping[str, Any], where
 
     module = intra(given)
     load_weights(module, tensors, where)
-    own = module.state_dict()
-    network = network_of(given)
-    theirs = network.state_dict()
-    ours = {name: next(iter(module.translate_weights({name: x})), "") for name, x in theirs.items()}
-    network.load_state_dict(theirs | {name: own[ours[name]] for name in ours if ours[name]})
-    network.update(force=True)
-    return dict(network.state_dict())
+    return dict(network_of(module, given).state_dict())
 
 
 def intra(given: Mapping[str, Any]) -> Any:
@@ -91,12 +85,16 @@ def intra(given: Mapping[str, Any]) -> Any:
         raise CheckpointError(str(error)) from error
 
 
-def network_of(given: Mapping[str, Any]) -> Any:
-    """CompressAI's own model, untrained."""
+def network_of(module: Any, given: Mapping[str, Any]) -> Any:
+    """CompressAI's own model with the module's weights, and tables of them."""
     from torchDVC.modules.intra.compressai_intra import build
 
-    sizes = {name: given[name] for name in ("N", "M") if given.get(name) is not None}
-    return build(given["model"], given.get("quality"), sizes).eval()
+    network = build(**{name: value for name, value in given.items() if name != "levels"}).eval()
+    own, theirs = module.state_dict(), network.state_dict()
+    ours = {name: next(iter(module.translate_weights({name: x})), "") for name, x in theirs.items()}
+    network.load_state_dict(theirs | {name: own[ours[name]] for name in ours if ours[name]})
+    network.update(force=True)
+    return network
 
 
 def read(path: Path) -> Mapping[str, Tensor]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,20 +17,27 @@ from PIL import Image
 from safetensors.torch import load_file
 from skimage import data
 
-from tests.test_compressai_intra import SMALL, build, calibrated, photograph
+from tests.test_compressai_intra import SMALL, calibrated, photograph, untrained
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = "mbt2018-mean"
 
 
-def script(name: str, *arguments: str | Path, expected: int = 0) -> str:
-    """Run a script of the bridge in its folder; what it printed."""
-    finished = subprocess.run(
-        [sys.executable, f"{name}.py", *map(str, arguments)], cwd=ROOT / "compressai", capture_output=True, text=True,
-        check=False, env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-    )  # fmt: skip
-    assert finished.returncode == expected, finished.stderr
-    return finished.stdout + finished.stderr
+Script = Callable[..., str]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
+    """Runs a script of the bridge and gives what it printed."""
+    monkeypatch.syspath_prepend(ROOT / "compressai")
+
+    def run(name: str, *arguments: str | Path, expected: int = 0) -> str:
+        main = importlib.import_module(name).main
+        code, (out, error) = main(list(map(str, arguments))), capsys.readouterr()
+        assert code == expected, error
+        return out + error
+
+    return run
 
 
 @pytest.mark.parametrize("folder", ["", "compressai", "torchDVC", "DVC", "plots", "tests"])
@@ -52,14 +61,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_weights_go_there_and_back(files: Path) -> None:
+def test_weights_go_there_and_back(files: Path, script: Script) -> None:
     ours, back = files / "ours.safetensors", files / "back.pth.tar"
     said = script("convert", files / "theirs.pth.tar", ours, "--json", files / "intra.json")
     assert said == f"{ours}: {len(load_file(ours))} tensors of {MODEL}\n"
     run = {f"model.intra_codec.{name}": x for name, x in load_file(ours).items()}
     torch.save(run, files / "run.pth")
     script("convert", files / "run.pth", back, "--json", files / "intra.json", "--back")
-    first, again = (build(MODEL, None, SMALL[MODEL]).eval() for _ in range(2))
+    first, again = (untrained(MODEL) for _ in range(2))
     first.load_state_dict(torch.load(files / "theirs.pth.tar", weights_only=True)["state_dict"])
     again.load_state_dict(torch.load(back, weights_only=True))
     with torch.no_grad():
@@ -69,7 +78,12 @@ def test_weights_go_there_and_back(files: Path) -> None:
 @pytest.mark.slow
 def test_both_coders_in_one_table(files: Path) -> None:
     flags = ("--json", files / "intra.json", "--weights", files / "theirs.pth.tar", "--out", files / "table.md")
-    lines = script("compare", files / "pictures", *flags).splitlines()
+    command = [sys.executable, "compare.py", *map(str, (files / "pictures", *flags))]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    finished = subprocess.run(
+        command, cwd=ROOT / "compressai", capture_output=True, text=True, check=True, env=environment
+    )
+    lines = finished.stdout.splitlines()
     assert lines[0].split() == ["picture", "coder", "bytes", "bpp", "PSNR", "encode", "s", "decode", "s"]
     rows = [line.split() for line in lines[1:]]
     assert [row[:2] for row in rows] == [[f"{n}.png", c] for n in "ab" for c in ("CompressAI", "torchDVC")]
@@ -80,7 +94,28 @@ def test_both_coders_in_one_table(files: Path) -> None:
 
 
 @pytest.mark.slow
-def test_errors_are_one_line(files: Path, tmp_path: Path) -> None:
+def test_each_level_of_a_model_of_variable_rate_is_compared(tmp_path: Path, script: Script) -> None:
+    """With weights that went there and back."""
+    name, ours, back = "mbt2018-mean-vbr", tmp_path / "ours.safetensors", tmp_path / "back.pth"
+    torch.save(calibrated(name).state_dict(), tmp_path / "theirs.pth")
+    (tmp_path / "intra.json").write_text(json.dumps({"model": name, **SMALL[name]}))
+    Image.fromarray(data.astronaut()[:192, 100:356]).save(tmp_path / "a.png")
+    script("convert", tmp_path / "theirs.pth", ours, "--json", tmp_path / "intra.json")
+    script("convert", ours, back, "--json", tmp_path / "intra.json", "--back")
+    flags = ("--json", tmp_path / "intra.json", "--weights", back, "--quality", "1", "6")
+    rows = [line.split() for line in script("compare", tmp_path / "a.png", *flags).splitlines()[1:]]
+    assert [row[:3] for row in rows] == [["a.png", f"q{n}", c] for n in (1, 6) for c in ("CompressAI", "torchDVC")]
+    for theirs, ours_ in zip(rows[::2], rows[1::2], strict=True):
+        assert int(ours_[3]) == pytest.approx(int(theirs[3]), rel=0.005, abs=16)
+        assert float(ours_[5]) == pytest.approx(float(theirs[5]), abs=0.01)
+    assert int(rows[0][3]) < int(rows[2][3])
+    assert script("compare", tmp_path / "a.png", *flags[:-1], "8", expected=2) == (
+        "--quality 8; expected 0 to 7 with this model\n"
+    )
+
+
+@pytest.mark.slow
+def test_errors_are_one_line(files: Path, tmp_path: Path, script: Script) -> None:
     command = (files / "theirs.pth.tar", tmp_path / "x.pth", "--json", tmp_path / "wrong.json")
     (tmp_path / "wrong.json").write_text('{"model": "mbt2018-mean", "N": 8, "M": 24}')
     said = script("convert", *command, expected=2)

@@ -21,7 +21,7 @@ from torchDVC.modules.intra.compressai_intra import CompressAIIntra, build
 
 pytest.importorskip("compressai")
 
-SMALL: dict[str, dict[str, int]] = {
+SMALL: dict[str, dict[str, Any]] = {
     "bmshj2018-factorized": {"N": 8, "M": 12},
     "bmshj2018-factorized-relu": {"N": 8, "M": 12},
     "bmshj2018-hyperprior": {"N": 8, "M": 12},
@@ -32,7 +32,11 @@ SMALL: dict[str, dict[str, int]] = {
     "cheng2020-anchor-checkerboard": {"N": 12},
     "elic2022-official": {"N": 12, "M": 160},
     "elic2022-chandelier": {"N": 12, "M": 160},
+    "bmshj2018-hyperprior-vbr": {"N": 8, "M": 12, "levels": 8},
+    "mbt2018-mean-vbr": {"N": 8, "M": 12, "levels": 8},
+    "mbt2018-vbr": {"N": 12, "M": 12, "levels": 8},
 }
+LEVELS = [(name, level) for name, given in SMALL.items() for level in range(3, given.get("levels", 4), 4)]
 STATE_BYTES = 4
 """What each of CompressAI's strings has beside its symbols: models of several passes have many."""
 
@@ -42,6 +46,11 @@ def photograph() -> Tensor:
     return torch.from_numpy(data.astronaut()[:192, 100:356].copy()).permute(2, 0, 1)[None] / 255
 
 
+def untrained(name: str) -> Any:
+    """A small model of CompressAI."""
+    return build(name, N=SMALL[name]["N"], M=SMALL[name].get("M")).eval()
+
+
 def calibrated(name: str) -> Any:
     """A small model with random transforms, whose densities fit the latent of the photograph, as training makes them.
 
@@ -49,7 +58,7 @@ def calibrated(name: str) -> Any:
     what the hyper-latent and the context say.
     """
     torch.manual_seed(1)
-    model = build(name, None, SMALL[name]).eval()
+    model = untrained(name)
     with torch.no_grad():
         y = model.g_a(photograph())
         last: Any = [layer for layer in model.g_a if isinstance(layer, torch.nn.Conv2d)][-1]
@@ -65,6 +74,9 @@ def calibrated(name: str) -> Any:
             begin += channels
             layer.weight.mul_(0.05 / layer.weight.std() / layer.weight[0].numel())
             layer.bias.copy_(torch.cat([{"scales": spread, "means": mean}[kind][own] for kind in order]))
+        if hasattr(model, "Gain"):
+            model.Gain.mul_(4)
+            model.QuantABCD[-1].weight.mul_(0.2)
     model.update(force=True)
     return model
 
@@ -77,7 +89,7 @@ def _parameter_layers(model: Any) -> list[tuple[Any, tuple[str, ...]]]:
     if hasattr(model, "entropy_parameters"):
         return [(last(model.entropy_parameters), ("scales", "means"))]
     if hasattr(model, "h_s"):
-        return [(last(model.h_s), ("scales", "means")[: 1 + (type(model).__name__ == "MeanScaleHyperprior")])]
+        return [(last(model.h_s), ("scales", "means")[: 1 + type(model).__name__.startswith("Mean")])]
     if not hasattr(model, "latent_codec"):
         return []
     parts = getattr(model.latent_codec.y, "latent_codec", {})
@@ -85,27 +97,30 @@ def _parameter_layers(model: Any) -> list[tuple[Any, tuple[str, ...]]]:
     return [(last(part.entropy_parameters), part.y.chunks) for part in parts]
 
 
-def coded(module: CompressAIIntra, stream: Any, picture: Tensor | None) -> Tensor:
-    state = FrameState(FrameInfo.of(CodedFrame(0)), 1, 192, 256, torch.zeros(1, dtype=torch.int64))
+def coded(module: CompressAIIntra, stream: Any, picture: Tensor | None, level: int = 0) -> Tensor:
+    state = FrameState(FrameInfo.of(CodedFrame(0)), 1, 192, 256, torch.tensor([level]))
     if picture is not None:
         state["frame"] = picture
     with torch.no_grad():
         return module(state, stream)["recon"]
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_rate_and_distortion_are_those_of_compressai(name: str) -> None:
+@pytest.mark.parametrize(("name", "level"), LEVELS)
+def test_rate_and_distortion_are_those_of_compressai(name: str, level: int) -> None:
     model = calibrated(name)
     module = CompressAIIntra(name, **SMALL[name]).eval()
     module.load_state_dict(dict(module.translate_weights(model.state_dict())))
     writing = WritingStream()
-    encoded = coded(module, writing, photograph())
+    encoded = coded(module, writing, photograph(), level)
     payload = writing.payload()
-    decoded = coded(module, ReadingStream(payload), None)
+    decoded = coded(module, ReadingStream(payload), None, level)
     assert torch.equal(encoded, decoded)
+    which = {"s": level} if "levels" in SMALL[name] else {}
     with torch.no_grad():
-        theirs = model.compress(photograph())
-        picture = model.decompress(theirs["strings"], theirs["shape"])["x_hat"]
+        if which:
+            model.update(force=True, scale=model.Gain[level])
+        theirs = model.compress(photograph(), **which)
+        picture = model.decompress(theirs["strings"], theirs["shape"], **which)["x_hat"]
     size = sum(len(string) for strings in theirs["strings"] for string in strings)
     size -= STATE_BYTES * len(theirs["strings"])
     assert len(payload) == pytest.approx(size, rel=0.005, abs=8) and size > 1000
@@ -113,26 +128,32 @@ def test_rate_and_distortion_are_those_of_compressai(name: str) -> None:
     assert errors[0] == pytest.approx(errors[1], rel=0.005)
 
 
-def test_a_model_through_the_command_lines(tmp_path: Path, clip_folder: Path) -> None:
+@pytest.mark.parametrize("name", ["elic2022-chandelier", "mbt2018-mean-vbr"])
+def test_a_model_through_the_command_lines(name: str, tmp_path: Path, clip_folder: Path) -> None:
     """Trained with weights of CompressAI to start from, exported, coded and decoded; I frames alone."""
     model = make_small_model(tmp_path / "model", clip_folder)
-    torch.save(calibrated("elic2022-chandelier").state_dict(), model.path / "elic.pth.tar")
-    model.write("intra.json", json.dumps({"model": "elic2022-chandelier", **SMALL["elic2022-chandelier"]}))
-    model.write("model.csv", CSV.replace("IntraCodec,intra.json,", "CompressAIIntra,intra.json,elic.pth.tar"))
+    torch.save(calibrated(name).state_dict(), model.path / "theirs.pth.tar")
+    model.write("intra.json", json.dumps({"model": name, **SMALL[name]}))
+    model.write("model.csv", CSV.replace("IntraCodec,intra.json,", "CompressAIIntra,intra.json,theirs.pth.tar"))
     model.write("train.cfg", "[process: intra]\nimode = i\ndata = DATA\nsteps = 1\nbatch_size = 1\npatch_size = 64\n")
     assert model.train("run") == 0
-    stream, out = tmp_path / "one.lcp", tmp_path / "one.y4m"
     kept = ["--model_config", str(model.path / "model.csv"), "--run_config", str(model.path / "test.cfg")]
     kept += ["--checkpoint", str(model.path / "run/checkpoints"), "--intra_period", "1", "--frames", "2"]
-    assert codec_command.main(["encode", str(clip_folder / "one.y4m"), str(stream), *kept]) == 0
-    assert codec_command.main(["decode", str(stream), str(out)]) == 0 and out.stat().st_size > 2 * 96 * 80
+    sizes = []
+    for level in (0, SMALL[name].get("levels", 1) - 1):
+        stream, out = tmp_path / f"{level}.lcp", tmp_path / f"{level}.y4m"
+        command = ["encode", str(clip_folder / "one.y4m"), str(stream), *kept, "--quality", str(level)]
+        assert codec_command.main(command) == 0
+        assert codec_command.main(["decode", str(stream), str(out)]) == 0 and out.stat().st_size > 2 * 96 * 80
+        sizes.append(stream.stat().st_size)
+    assert (sizes[0] < sizes[1]) == ("levels" in SMALL[name])
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         ({"model": "mbt2018-men"}, "model 'mbt2018-men'; did you mean 'mbt2018-mean'?"),
-        ({"model": "mbt2018-vbr"}, "model 'mbt2018-vbr' cannot be run in fixed point: its gains have no counterpart"),
+        ({"model": "mbt2018-vbr", "N": 8, "M": 12}, "model 'mbt2018-vbr' with levels 1; expected 8"),
         ({"model": "ssf2020"}, "model 'ssf2020' is no image model"),
         ({"model": "mbt2018-mean", "quality": 9}, "quality 9 of 'mbt2018-mean'; expected 1 to 8"),
         ({"model": "elic2022-official", "quality": 3}, "quality 3 of 'elic2022-official'; expected N and M, as it has"),

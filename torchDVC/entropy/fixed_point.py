@@ -9,6 +9,7 @@ network runs at 1/16 of the picture's size and below.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -30,7 +31,7 @@ MAX_TERMS = 2**13
 SLOPE_BITS = 16
 """Slopes of leaky ReLUs count 2^-16ths."""
 
-Convolution = nn.Conv2d | nn.ConvTranspose2d
+Weighted = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 Plain = nn.ReLU | nn.LeakyReLU | nn.Hardtanh | nn.PixelShuffle
 """Layers without weights."""
 
@@ -38,7 +39,9 @@ Plain = nn.ReLU | nn.LeakyReLU | nn.Hardtanh | nn.PixelShuffle
 class FixedPoint(ExactModule):
     """A stack of (transposed) convolutions, ReLUs, leaky and bounded ones, and pixel shuffles in exact arithmetic.
 
-    Its parameters are named as those of ``nn.Sequential(*layers)``. Each layer's output is rounded to 1024ths, half to
+    Linear layers stand for convolutions of 1x1.
+
+    Parameters are named as those of ``nn.Sequential(*layers)``. Each layer's output is rounded to 1024ths, half to
     even, and limited to +-2^14; gradients pass straight through the rounding. The integers of layer ``i`` are
     ``i.weight`` (of the weights' shape), ``i.bias`` in 1024ths, and ``i.shift`` (1,), the fraction bits of the weights.
 
@@ -50,43 +53,43 @@ class FixedPoint(ExactModule):
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
-        self._layers: dict[str, Convolution | Plain] = {}
+        self._layers: dict[str, Weighted | Plain] = {}
         for index, layer in enumerate(layers):
             self._layers |= dict(_leaves(str(index), layer))
             self.add_module(str(index), layer)
         self._given: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
 
     @property
-    def _convolutions(self) -> Iterator[tuple[str, Convolution]]:
-        return ((name, layer) for name, layer in self._layers.items() if isinstance(layer, Convolution))
+    def _weighted(self) -> Iterator[tuple[str, Weighted]]:
+        return ((name, layer) for name, layer in self._layers.items() if isinstance(layer, Weighted))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) multiples of 1/1024 in any floating type to float64 multiples of 1/1024."""
         with torch.autocast(x.device.type, enabled=False):
-            x = _limited(round_through(x.double() * 2**FRACTION_BITS))
+            x = _in_1024ths(x)
             for name, layer in self._layers.items():
-                x = self._convolved(name, layer, x) if isinstance(layer, Convolution) else _plain(layer, x)
+                x = self._convolved(name, layer, x) if isinstance(layer, Weighted) else _plain(layer, x)
             return x * 2.0**-FRACTION_BITS
 
-    def _convolved(self, name: str, layer: Convolution, x: Tensor) -> Tensor:
+    def _convolved(self, name: str, layer: Weighted, x: Tensor) -> Tensor:
         given = self._given.get(name)
         weight, bias, shift = scaled(layer) if given is None else (tensor.to(x.device) for tensor in given)
-        product = _scattered if isinstance(layer, nn.ConvTranspose2d) else _gathered
         factor = torch.exp2(shift)
-        total = product(layer, weight, x) + (bias * factor)[:, None, None]
+        total = _product(layer, weight, x) + (bias * factor)[:, None, None]
         return _limited(round_through(total / factor))
 
     @torch.no_grad()
     def work_out(self) -> Integers:
         return {
             f"{layer_name}.{name}": tensor.cpu().numpy().astype(np.int32)
-            for layer_name, layer in self._convolutions
+            for layer_name, layer in self._weighted
             for name, tensor in zip(("weight", "bias", "shift"), scaled(layer), strict=True)
         }
 
     def _use(self, integers: Integers) -> None:
-        for index, layer in self._convolutions:
-            shapes = {"weight": tuple(layer.weight.shape), "bias": (layer.out_channels,), "shift": (1,)}
+        for index, layer in self._weighted:
+            assert layer.bias is not None
+            shapes = {"weight": tuple(layer.weight.shape), "bias": tuple(layer.bias.shape), "shift": (1,)}
             expect(integers, {f"{index}.{name}": shape for name, shape in shapes.items()})
             weight, bias, shift = (integers[f"{index}.{name}"].astype(np.float64) for name in shapes)
             for name, array, most in (("weight", weight, WEIGHT_MAX), ("bias", bias, ACTIVATION_MAX)):
@@ -97,7 +100,7 @@ class FixedPoint(ExactModule):
             self._given[index] = (torch.from_numpy(weight), torch.from_numpy(bias), torch.from_numpy(shift))
 
 
-def scaled(layer: Convolution) -> tuple[Tensor, Tensor, Tensor]:
+def scaled(layer: Weighted) -> tuple[Tensor, Tensor, Tensor]:
     """Weights, biases in 1024ths and the weights' fraction bits (1,): integers in float64, gradients pass."""
     mask = getattr(layer, "mask", None)
     weight = layer.weight.double() if mask is None else layer.weight.double() * mask
@@ -109,7 +112,7 @@ def scaled(layer: Convolution) -> tuple[Tensor, Tensor, Tensor]:
     return weight, _limited(round_through(layer.bias.double() * 2**FRACTION_BITS)), shift
 
 
-def _leaves(name: str, layer: nn.Module) -> Iterator[tuple[str, Convolution | Plain]]:
+def _leaves(name: str, layer: nn.Module) -> Iterator[tuple[str, Weighted | Plain]]:
     """The layers of a stack, by their names in it."""
     if isinstance(layer, nn.Sequential):
         for own, child in layer.named_children():
@@ -118,12 +121,13 @@ def _leaves(name: str, layer: nn.Module) -> Iterator[tuple[str, Convolution | Pl
         yield name, _expected(layer)
 
 
-def _expected(layer: nn.Module) -> Convolution | Plain:
+def _expected(layer: nn.Module) -> Weighted | Plain:
     if isinstance(layer, Plain):
         return layer
-    if not isinstance(layer, Convolution) or layer.bias is None:
+    if not isinstance(layer, Weighted) or layer.bias is None:
         raise TypeError(f"{layer}: expected a convolution with a bias, a transposed one, ReLU or PixelShuffle")
-    if layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1] > MAX_TERMS:
+    terms = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels * math.prod(layer.kernel_size)
+    if terms > MAX_TERMS:
         raise TypeError(f"{layer}: expected at most {MAX_TERMS} products in a sum")
     return layer
 
@@ -140,8 +144,24 @@ def _plain(layer: nn.Module, x: Tensor) -> Tensor:
     return F.relu(x)
 
 
+def rounded(x: Tensor) -> Tensor:
+    """The nearest multiples of 1/1024 within +-2^14, in float64; gradients pass."""
+    return _in_1024ths(x) * 2.0**-FRACTION_BITS
+
+
+def _in_1024ths(x: Tensor) -> Tensor:
+    return _limited(round_through(x.double() * 2**FRACTION_BITS))
+
+
 def _limited(x: Tensor) -> Tensor:
     return x.clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
+
+
+def _product(layer: nn.Module, weight: Tensor, x: Tensor) -> Tensor:
+    """What a layer makes of integers, without its bias."""
+    if isinstance(layer, nn.Linear):
+        return torch.matmul(weight, x.flatten(2)).unflatten(2, x.shape[2:])
+    return (_scattered if isinstance(layer, nn.ConvTranspose2d) else _gathered)(layer, weight, x)
 
 
 def _gathered(layer: nn.Module, weight: Tensor, x: Tensor) -> Tensor:

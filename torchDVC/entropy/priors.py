@@ -8,6 +8,7 @@ from it is (``likelihood``, differentiable, for training), and which row of whic
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Protocol
@@ -185,9 +186,9 @@ class FactorizedPrior(TableHolder):
         weight = self.get_parameter(f"_{kind}{layer}")
         return weight if learn else weight.detach()
 
-    def probability(self, v: Tensor) -> Tensor:
-        """Mass of the unit interval round ``v`` of shape (C, 1, K)."""
-        lower, upper = self.logits_cumulative(v - 0.5), self.logits_cumulative(v + 0.5)
+    def probability(self, v: Tensor, step: Tensor | float = 1.0) -> Tensor:
+        """Mass of the interval of width ``step`` round ``v`` of shape (C, 1, K)."""
+        lower, upper = self.logits_cumulative(v - step / 2), self.logits_cumulative(v + step / 2)
         sign = -torch.sign(lower + upper).detach()  # subtract where both sigmoids are small: no cancellation
         return torch.abs(torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower))
 
@@ -197,22 +198,25 @@ class FactorizedPrior(TableHolder):
         target = self.quantiles.new_tensor([-tail, 0.0, tail])
         return torch.abs(self.logits_cumulative(self.quantiles, learn=False) - target).sum()
 
-    @torch.no_grad()
     def build_tables(self) -> Tables:
-        """Integer tables of all channels: each from its lower to its upper quantile, the rest escaped.
+        return Tables.from_pmf(*self.masses())
 
-        So is what absurd weights give no number for.
+    @torch.no_grad()
+    def masses(self, step: float = 1.0) -> tuple[list[np.ndarray], list[int]]:
+        """Of each channel, the probabilities of multiples of ``step`` away from the median, and the least of them.
+
+        They go from the lower to the upper quantile. Tables escape the rest, and what absurd weights give no number.
         """
         quantiles = self.quantiles.detach().double().cpu()[:, 0]
         medians = self.medians.flatten().double().cpu()
-        low = (quantiles[:, 0] - medians).nan_to_num(0.0).floor().clamp(-MAX_HALF_WIDTH, 0).long()
-        high = (quantiles[:, 2] - medians).nan_to_num(0.0).ceil().clamp(0, MAX_HALF_WIDTH).long()
+        low = ((quantiles[:, 0] - medians) / step).nan_to_num(0.0).floor().clamp(-MAX_HALF_WIDTH, 0).long()
+        high = ((quantiles[:, 2] - medians) / step).nan_to_num(0.0).ceil().clamp(0, MAX_HALF_WIDTH).long()
         grid = torch.arange(int(low.min()), int(high.max()) + 1)
-        points = (grid[None] + medians[:, None])[:, None].to(self.quantiles)
+        points = (grid[None] * step + medians[:, None])[:, None].to(self.quantiles)
         with torch.autocast(points.device.type, enabled=False):
-            mass = self.probability(points)[:, 0].nan_to_num(0.0).double().cpu().numpy()
+            mass = self.probability(points, step)[:, 0].nan_to_num(0.0).double().cpu().numpy()
         rows = [row[(grid >= a).numpy() & (grid <= b).numpy()] for row, a, b in zip(mass, low, high, strict=True)]
-        return Tables.from_pmf(rows, low.tolist())
+        return rows, low.tolist()
 
     @property
     def medians(self) -> Tensor:
@@ -262,8 +266,15 @@ class ChannelPrior:
         return self.density.tables
 
     def likelihood(self, v: Tensor) -> Tensor:
-        v = v + self.density.medians
-        flat = v.transpose(0, 1).reshape(v.shape[1], 1, -1)
-        mass = self.density.probability(flat)
-        mass = mass.reshape(v.shape[1], v.shape[0], *v.shape[2:]).transpose(0, 1)
-        return lower_bound(mass, LIKELIHOOD_FLOOR)
+        mass = self.density.probability(by_channel(v + self.density.medians))
+        return lower_bound(by_item(mass, v.shape), LIKELIHOOD_FLOOR)
+
+
+def by_channel(x: Tensor) -> Tensor:
+    """(N, C, H, W) to (C, 1, N·H·W)."""
+    return x.transpose(0, 1).reshape(x.shape[1], 1, -1)
+
+
+def by_item(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """The inverse of `by_channel`, to ``shape``."""
+    return x.reshape(shape[1], shape[0], *shape[2:]).transpose(0, 1)

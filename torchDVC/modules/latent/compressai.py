@@ -5,13 +5,15 @@ CompressAI's class of a similar name codes, in the same order::
 
     y ──┬── Hyper (z) ── params ──┐
         └──── Gaussian | Raster | Checkerboard | ChannelGroups ── y_hat
+
+`torchDVC.modules.latent.compressai_rates` adds those of variable rate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +22,25 @@ from torchDVC.entropy.fixed_point import FixedPoint
 from torchDVC.entropy.nearest_row import NearestRow
 from torchDVC.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
 from torchDVC.entropy.streams import Stream
+from torchDVC.modules.frame_state import FrameState
 
 Y_STRIDE, Z_STRIDE = 16, 64
 """From pictures to latents and to hyper-latents."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Of each picture of a batch, by its quality level; each (B, 1, 1, 1), multiples of 2^-16 in float64.
+
+    Attributes:
+        gain: by what its latent is multiplied before it is rounded.
+        step: the inverse of that.
+        z_step: the quantisation step of its hyper-latent.
+    """
+
+    gain: Tensor
+    step: Tensor
+    z_step: Tensor
 
 
 class Coder(nn.Module):
@@ -33,7 +51,9 @@ class Coder(nn.Module):
         self.nearest_row = NearestRow()
         self.y_tables = GaussianTables()
 
-    def forward(self, y: Tensor | None, scales: Tensor, means: Tensor | None, stream: Stream) -> Tensor:
+    def forward(
+        self, y: Tensor | None, scales: Tensor, means: Tensor | None, stream: Stream, steps: Steps | None = None
+    ) -> Tensor:
         """Code ``y`` (None where the stream reads); scales and means are multiples of 1/1024, means None are 0."""
         index = self.nearest_row(scales)
         mean = torch.zeros_like(index) if means is None else means.float()
@@ -43,12 +63,13 @@ class Coder(nn.Module):
 class Part(nn.Module):
     """Base of what codes a latent, or some channels of one, with parameters from the hyper-latent."""
 
-    def forward(self, y: Tensor | None, params: Tensor, stream: Stream) -> Tensor:
+    def forward(self, y: Tensor | None, params: Tensor, stream: Stream, steps: Steps | None) -> Tensor:
         """The decoded latent (B, C, h, w).
 
         Args:
             y: (B, C, h, w), or None where the stream reads.
             params: (B, P, h, w), multiples of 1/1024 in float64.
+            steps: None in a model of one rate.
         """
         raise NotImplementedError
 
@@ -60,9 +81,9 @@ class Gaussian(Part):
         super().__init__()
         self.coder, self.order = coder, order
 
-    def forward(self, y: Tensor | None, params: Tensor, stream: Stream) -> Tensor:
+    def forward(self, y: Tensor | None, params: Tensor, stream: Stream, steps: Steps | None) -> Tensor:
         found = dict(zip(self.order, params.chunk(len(self.order), 1), strict=True))
-        y_hat: Tensor = self.coder(y, found["scales"], found.get("means"), stream)
+        y_hat: Tensor = self.coder(y, found["scales"], found.get("means"), stream, steps)
         return y_hat
 
 
@@ -77,17 +98,19 @@ class Checkerboard(Part):
         self.entropy_parameters = exact(parameters)
         self.even_first = even_first
 
-    def forward(self, y: Tensor | None, params: Tensor, stream: Stream) -> Tensor:
+    def forward(self, y: Tensor | None, params: Tensor, stream: Stream, steps: Steps | None) -> Tensor:
         half = self._half(params, 0)
         context = half.new_zeros(()).expand(half.shape[0], self.context_channels, *half.shape[2:])
-        first = self._code(y, 0, context, half, stream)
+        first = self._code(y, 0, context, half, stream, steps)
         y_hat = self._put_together(first, torch.zeros_like(first))
         context = self._half(self.context_prediction(y_hat), 1)
-        return self._put_together(first, self._code(y, 1, context, self._half(params, 1), stream))
+        return self._put_together(first, self._code(y, 1, context, self._half(params, 1), stream, steps))
 
-    def _code(self, y: Tensor | None, which: int, context: Tensor, params: Tensor, stream: Stream) -> Tensor:
+    def _code(
+        self, y: Tensor | None, which: int, context: Tensor, params: Tensor, stream: Stream, steps: Steps | None
+    ) -> Tensor:
         own = None if y is None else self._half(y, which)
-        y_hat: Tensor = self.y(own, self.entropy_parameters(torch.cat((context, params), 1)), stream)
+        y_hat: Tensor = self.y(own, self.entropy_parameters(torch.cat((context, params), 1)), stream, steps)
         return y_hat
 
     def _columns(self, which: int) -> tuple[int, int]:
@@ -118,23 +141,28 @@ class Raster(Part):
 
     SLOPE = 3
 
-    def __init__(self, coder: Coder, context: nn.Conv2d, parameters: nn.Module) -> None:
+    def __init__(
+        self, coder: Coder, context: nn.Conv2d, parameters: nn.Module, of_scale: nn.Linear | None = None
+    ) -> None:
         super().__init__()
-        self.y = Gaussian(coder)
+        self.coder = coder
+        self.scale_to_context = None if of_scale is None else exact(of_scale)
         self.reach, self.channels = context.kernel_size[0] // 2, context.in_channels
         context.padding = (0, 0)
         self.context_prediction = exact(context)
         self.entropy_parameters = exact(parameters)
 
-    def forward(self, y: Tensor | None, params: Tensor, stream: Stream) -> Tensor:
+    def forward(self, y: Tensor | None, params: Tensor, stream: Stream, steps: Steps | None) -> Tensor:
         batch, _, height, width = params.shape
         reach = self.reach
         known = params.new_zeros((batch, self.channels, height + 2 * reach, width + 2 * reach), dtype=torch.float32)
+        of_scale = 0.0 if self.scale_to_context is None or steps is None else self.scale_to_context(steps.gain)
         for rows, columns in _diagonals(height, width, self.SLOPE):
-            context = self._context(known, rows, columns)
+            context = self._context(known, rows, columns) + of_scale
             both = torch.cat((params[:, :, rows, columns][:, :, None], context), 1)
             own = None if y is None else y[:, :, rows, columns][:, :, None]
-            y_hat = self.y(own, self.entropy_parameters(both), stream)
+            scales, means = self.entropy_parameters(both).chunk(2, 1)
+            y_hat = self.coder(own, scales, means, stream, steps)
             known[:, :, rows + reach, columns + reach] = y_hat[:, :, 0]
         return known[:, :, reach : reach + height, reach : reach + width]
 
@@ -159,7 +187,7 @@ class ChannelGroups(Part):
         self.channel_context = nn.ModuleDict({name: exact(context) for name, context in contexts.items()})
         self.latent_codec = nn.ModuleDict(parts)
 
-    def forward(self, y: Tensor | None, params: Tensor, stream: Stream) -> Tensor:
+    def forward(self, y: Tensor | None, params: Tensor, stream: Stream, steps: Steps | None) -> Tensor:
         decoded: list[Tensor] = []
         for index, (begin, end) in enumerate(self.bounds):
             name, seen = f"y{index}", params
@@ -167,26 +195,27 @@ class ChannelGroups(Part):
                 before = decoded if self.sees_all[name] else [decoded[0], decoded[-1]]
                 seen = torch.cat((self.channel_context[name](torch.cat(before, 1)), params), 1)
             own = None if y is None else y[:, begin:end]
-            decoded.append(self.latent_codec[name](own, seen, stream))
+            decoded.append(self.latent_codec[name](own, seen, stream, steps))
         return torch.cat(decoded, 1)
 
 
 class Hyper(nn.Module):
     """Codes the hyper-latent and gives the parameters that follow from it."""
 
-    def __init__(self, h_a: nn.Module, h_s: nn.Module, channels: int, of_magnitudes: bool = False) -> None:
+    def __init__(self, h_a: nn.Module, h_s: nn.Module, density: FactorizedPrior, of_magnitudes: bool = False) -> None:
         super().__init__()
         self.h_a, self.h_s = h_a, exact(h_s)
-        self.entropy_bottleneck = FactorizedPrior(channels)
+        self.entropy_bottleneck = density
         self.of_magnitudes = of_magnitudes
 
-    def forward(self, y: Tensor | None, size: tuple[int, int, int], stream: Stream) -> Tensor:
-        """Parameters (B, P, H/16, W/16) for pictures of ``size`` B, H, W."""
-        batch, height, width = size
+    def forward(self, y: Tensor | None, state: FrameState, stream: Stream) -> tuple[Tensor, Steps | None]:
+        """Parameters (B, P, H/16, W/16), and steps in a model of variable rate."""
         z = None if y is None else self.h_a(y.abs() if self.of_magnitudes else y)
-        z_prior = self.entropy_bottleneck.over(batch, height // Z_STRIDE, width // Z_STRIDE)
-        params: Tensor = self.h_s(stream.code(z, z_prior))
-        return params
+        z_hat, steps = self._coded(z, state, stream)
+        return self.h_s(z_hat), steps
+
+    def _coded(self, z: Tensor | None, state: FrameState, stream: Stream) -> tuple[Tensor, Steps | None]:
+        return stream.code(z, self.entropy_bottleneck.over(*z_size(state))), None
 
 
 class Hyperprior(nn.Module):
@@ -196,8 +225,9 @@ class Hyperprior(nn.Module):
         super().__init__()
         self.hyper, self.y = hyper, y
 
-    def forward(self, y: Tensor | None, size: tuple[int, int, int], stream: Stream) -> Tensor:
-        y_hat: Tensor = self.y(y, self.hyper(y, size, stream), stream)
+    def forward(self, y: Tensor | None, state: FrameState, stream: Stream) -> Tensor:
+        params, steps = self.hyper(y, state, stream)
+        y_hat: Tensor = self.y(y, params, stream, steps)
         return y_hat
 
 
@@ -208,66 +238,21 @@ class Factorized(nn.Module):
         super().__init__()
         self.entropy_bottleneck = FactorizedPrior(channels)
 
-    def forward(self, y: Tensor | None, size: tuple[int, int, int], stream: Stream) -> Tensor:
-        batch, height, width = size
+    def forward(self, y: Tensor | None, state: FrameState, stream: Stream) -> Tensor:
+        batch, height, width = state.size()
         prior = self.entropy_bottleneck.over(batch, height // Y_STRIDE, width // Y_STRIDE, part="latent")
         return stream.code(y, prior)
-
-
-# --- from CompressAI's models
-
-
-def latent_of(model: Any) -> nn.Module:
-    """The entropy model of a CompressAI image model, which takes its networks.
-
-    Raises `ValueError` for one whose latent is coded in another way.
-    """
-    coder = Coder()
-    if hasattr(model, "Gain"):
-        raise ValueError("its gains have no counterpart here; expected a model of one rate")
-    if hasattr(model, "latent_codec"):
-        return _of_codec(model.latent_codec, coder)
-    if not hasattr(model, "h_a"):
-        return Factorized(model.entropy_bottleneck.channels)
-    hyper = _hyper(model, of_magnitudes=not _has_means(model))
-    if hasattr(model, "context_prediction"):
-        return Hyperprior(hyper, Raster(coder, model.context_prediction, model.entropy_parameters))
-    return Hyperprior(hyper, Gaussian(coder) if _has_means(model) else Gaussian(coder, ("scales",)))
-
-
-def _has_means(model: Any) -> bool:
-    """Whether the hyper-synthesis gives two parameters for each channel of the latent."""
-    *_, last = (layer for layer in model.h_s.modules() if hasattr(layer, "out_channels"))
-    *_, latent = (layer for layer in model.g_a.modules() if hasattr(layer, "out_channels"))
-    return last.out_channels > latent.out_channels or hasattr(model, "context_prediction")
-
-
-def _hyper(holder: Any, of_magnitudes: bool = False) -> Hyper:
-    return Hyper(holder.h_a, holder.h_s, holder.entropy_bottleneck.channels, of_magnitudes)
-
-
-def _of_codec(codec: Any, coder: Coder) -> Hyperprior:
-    if type(codec).__name__ != "HyperpriorLatentCodec":
-        raise ValueError(f"{type(codec).__name__} is not known; expected a HyperpriorLatentCodec")
-    return Hyperprior(_hyper(codec.hyper), _part(codec.y, coder))
-
-
-def _part(codec: Any, coder: Coder) -> Part:
-    kind = type(codec).__name__
-    if kind == "GaussianConditionalLatentCodec" and isinstance(codec.entropy_parameters, nn.Identity):
-        return Gaussian(coder, codec.chunks)
-    if kind == "CheckerboardLatentCodec":
-        even_first = codec.anchor_parity == "even"
-        return Checkerboard(_part(codec.y, coder), codec.context_prediction, codec.entropy_parameters, even_first)
-    if kind == "ChannelGroupsLatentCodec":
-        parts = {name: _part(own, coder) for name, own in codec.latent_codec.items()}
-        return ChannelGroups(codec.groups, codec.channel_context, parts)
-    raise ValueError(f"{kind} is not known; expected a Gaussian, checkerboard or channel groups")
 
 
 def _inputs(network: nn.Module) -> int:
     """Channels that a network's first convolution sees."""
     return next(int(layer.in_channels) for layer in network.modules() if isinstance(layer, nn.Conv2d))
+
+
+def z_size(state: FrameState) -> tuple[int, int, int]:
+    """Batch, height and width of the hyper-latent."""
+    batch, height, width = state.size()
+    return batch, height // Z_STRIDE, width // Z_STRIDE
 
 
 def _is_odd_row(x: Tensor) -> Tensor:
