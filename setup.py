@@ -39,9 +39,9 @@ setup(
     extras_require={name: requirements(f"{name}.txt") for name in ("test", "dev", "benchmarks")},
     entry_points={
         "console_scripts": [
-            "torchdvc-train = torchDVC.trainer:main",
-            "torchdvc-test = torchDVC.tester:main",
-            "torchdvc-codec = torchDVC.codec:main",
+            "torchdvc-train = torchDVC.trainer:program",
+            "torchdvc-test = torchDVC.tester:program",
+            "torchdvc-codec = torchDVC.codec:program",
         ]
     },
 )

@@ -1,10 +1,10 @@
 """Train and test codecs of the DVC family from yml and json files: ``python DVC.py --help``."""
 
-import pathlib
+import os
 import sys
 
 if __name__ == "__main__":
-    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
-    from torchDVC.dvc_front.main import main
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    from torchDVC.util.start import program
 
-    sys.exit(main())
+    program("torchDVC.dvc_front.main")

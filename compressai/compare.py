@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import sys
+if __name__ == "__main__":
+    import os
+    import sys
+
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+    from torchDVC.util.start import program
+
+    program("compare")
+
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torchDVC.config.flags import argument, flag, parse_flags
 from torchDVC.config.values import any_path, existing_file, existing_path, whole
@@ -166,7 +171,3 @@ def _line(name: str, picture: Tensor, coding: Coding) -> list[str]:
     psnr = -10 * (decoded - picture).square().mean().clamp_min(1e-10).log10()
     return [name, coding.coder, str(coding.bytes), f"{8 * coding.bytes / (height * width):.4f}", f"{psnr:.3f}",
             f"{coding.encode:.3f}", f"{coding.decode:.3f}"]  # fmt: skip
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import sys
+if __name__ == "__main__":
+    import os
+    import sys
+
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+    from torchDVC.util.start import program
+
+    program("convert")
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torchDVC.config.flags import argument, flag, parse_flags, switch_flag
 from torchDVC.config.values import any_path, existing_file
@@ -121,7 +126,3 @@ def save(path: Path, tensors: Mapping[str, Tensor]) -> int:
         else:
             torch.save(whole, temporary)
     return len(whole)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

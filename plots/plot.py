@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import os
+    import sys
+
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    from torchDVC.util.start import program
+
+    program("plots.plot")
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -248,12 +256,3 @@ def _about_published(comparison: Comparison, args: PlotOptions) -> Iterable[str]
         if not found if name == "all" else f"{name} (published)" not in found:
             what = "any method" if name == "all" else name
             yield f"no published points of {what} on {datasets} in these metrics, with this coding structure"
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-    from plots.plot import main as packaged_main
-
-    sys.exit(packaged_main())

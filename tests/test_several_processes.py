@@ -134,6 +134,25 @@ def test_a_clip_of_the_name_of_another_one_takes_no_rows(
     assert sources == [f"{there}/one.y4m", f"{there}/two.mp4"]
 
 
+def test_clips_of_one_name_that_were_begun_at_once_take_no_rows_of_each_other(tmp_path: Path) -> None:
+    """At another rate point, whose lock is another."""
+    from torchDVC.results.folder import ResultsFolder
+    from torchDVC.util.errors import DataError
+
+    point = dict(sequence="s", dataset="D", process="", quality=None, run_id="1")
+    both = []
+    for lmda, name in ((1.0, "here"), (2.0, "there")):
+        (tmp_path / name).touch()
+        both.append((ResultsFolder(tmp_path / "res"), rd_row(**point, lmda=lmda, source=str(tmp_path / name))))
+    for results, row in both:
+        results.check_source("D", "s", row.source)
+    (here, first), (there, second) = both
+    here.add([(first, [])])
+    with pytest.raises(DataError, match="there: would be s of D in .*, as .*here is; give another --save_dir"):
+        there.add([(second, [])])
+    assert there.rows() == [first]
+
+
 def test_a_replaced_point_loses_its_frames_and_no_others(tmp_path: Path) -> None:
     from torchDVC.results.folder import ResultsFolder
 

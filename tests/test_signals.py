@@ -71,6 +71,23 @@ def test_signals_end_every_command_as_ctrl_c_does(
     assert not list(small_model.path.rglob(".*"))
 
 
+@pytest.mark.parametrize(
+    "command", [["torchDVC/codec.py", "info"], ["-m", "torchDVC.anchors"], ["DVC/DVC.py"], ["compressai/convert.py"]]
+)
+def test_ctrl_c_among_the_first_imports_is_one_line(command: list[str]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", *command], cwd=CHECKOUT, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    ours = (line for line in process.stderr if "torchDVC" in line)
+    while not next(ours).rstrip().endswith("torchDVC.util.start"):
+        pass
+    next(ours)  # from here on no import is Python's own
+    process.send_signal(signal.SIGINT)
+    said = [line for line in process.communicate(timeout=60)[1].splitlines() if not line.startswith("import time:")]
+    assert (process.returncode, said) == (130, ["interrupted"])
+
+
 def test_a_signal_within_an_import_waits_for_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,6 +120,15 @@ def test_what_a_library_makes_of_a_signal_is_an_interruption(
 
     assert run_command(work) == 130
     assert capsys.readouterr().err == "interrupted\n" and signal.getsignal(number) == before
+
+
+def test_a_command_that_ends_before_a_late_import_does_is_not_ended_by_the_clock(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text("import os\nos.kill(os.getpid(), 2)\nraise SystemExit(0)\n")
+    program = "import time\nfrom torchDVC.util.errors import run_command\n"
+    program += "try: run_command(lambda: __import__('late'))\nfinally: time.sleep(0.2)"
+    environment = {**os.environ, "PYTHONPATH": f"{CHECKOUT}:{tmp_path}"}
+    finished = subprocess.run([sys.executable, "-c", program], env=environment)
+    assert finished.returncode == 0
 
 
 def test_signals_that_are_to_be_ignored_stay_so() -> None:

@@ -8,6 +8,11 @@ or in a folder that the environment variable ``TORCHDVC_PLUGINS`` names. ``docs/
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from torchDVC.util.start import program
+
+    program("torchDVC.advance_modules")
+
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -86,7 +91,12 @@ def _usual_setups(model: ModelConfig) -> Sequence[Modes]:
     return [Modes("all modules", pmode="".join(module.code for module in model.modules))]
 
 
-def main() -> None:
+def main() -> int:
+    """The command line; returns the exit code."""
+    return run_command(_print)
+
+
+def _print() -> None:
     """Print the table, or a drawing."""
     options = parse_flags(
         Options, sys.argv[1:], usage="python -m torchDVC.advance_modules [flags]",
@@ -98,7 +108,3 @@ def main() -> None:
     types = module_types()
     for name in sorted(types):
         print(describe(types[name]))
-
-
-if __name__ == "__main__":
-    raise SystemExit(run_command(main))

@@ -30,10 +30,15 @@ def _run(arguments: Sequence[str]) -> None:
     commands.run(options)
 
 
+def program() -> None:
+    """The command line as this process's program."""
+    from torchDVC.util.start import program
+
+    program("torchDVC.codec")
+
+
 if __name__ == "__main__":
-    import pathlib
+    import os
 
-    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
-    from torchDVC.codec import main
-
-    sys.exit(main())
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    program()

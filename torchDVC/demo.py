@@ -7,6 +7,11 @@ trains it for the minutes asked, on clips that it has not seen, tests it again, 
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from torchDVC.util.start import program
+
+    program("torchDVC.demo")
+
 import configparser
 import io
 import shlex
@@ -222,7 +227,3 @@ def _run(argv: Sequence[str] | None) -> None:
     print(f"\nthe R-D curves: {demo.figure}\nthe report page: {demo.page}")
     print(f"their numbers: {demo.results}/*/rd.csv, with streams and pictures beside them")
     print(f"the codec that was trained on: {demo.checkpoint}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

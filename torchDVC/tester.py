@@ -24,10 +24,15 @@ def _run(arguments: Sequence[str]) -> int:
     return max(Tester(options, model, config).run() for options in points)
 
 
+def program() -> None:
+    """The command line as this process's program."""
+    from torchDVC.util.start import program
+
+    program("torchDVC.tester")
+
+
 if __name__ == "__main__":
-    import pathlib
+    import os
 
-    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
-    from torchDVC.tester import main
-
-    sys.exit(main())
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    program()

@@ -1,6 +1,6 @@
 """Runs anchor codecs: ``python -m torchDVC.anchors``."""
 
-from torchDVC.anchors.command import main
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    from torchDVC.util.start import program
+
+    program("torchDVC.anchors.command")

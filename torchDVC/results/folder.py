@@ -50,9 +50,14 @@ class ResultsFolder:
                 )
 
     def add(self, measured: Iterable[tuple[RDRow, Sequence[FrameRow]]]) -> None:
-        """Put rate points with their frames in their places, and write both files."""
+        """Put rate points with their frames in their places, and write both files.
+
+        Raises `DataError` as `check_source` does: another process may have begun with another clip at the same time.
+        """
         new = {_place(row): (row, frames) for row, frames in measured}
         with locked(self.folder / ".rd.lock"):
+            for row, _ in new.values():
+                self.check_source(row.dataset, row.sequence, row.source)
             kept = [row for row in self.rows() if _place(row) not in new]
             keys = set(map(point_key, kept))
             of_kept = [frame for frame in self.frame_rows() if point_key(frame) in keys]

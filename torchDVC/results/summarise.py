@@ -6,6 +6,11 @@ different test conditions are never averaged.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from torchDVC.util.start import program
+
+    program("torchDVC.results.summarise")
+
 import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -203,9 +208,3 @@ def _cell(name: str, value: Any) -> str:
     whole = 0 if value.is_integer() else None
     decimals = next((digits for prefix, digits in DECIMALS.items() if name.startswith(prefix)), whole)
     return f"{value:g}" if decimals is None else f"{value:.{decimals}f}"
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.exit(main())

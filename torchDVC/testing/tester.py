@@ -56,9 +56,6 @@ class Tester(Runner):
     """
 
     def __init__(self, options: TestOptions, model: ModelConfig, config: TestConfig) -> None:
-        if options.rdoq is not None:
-            processes = tuple(replace(process, rdoq=options.rdoq) for process in config.processes)
-            config = replace(config, processes=processes)
         super().__init__(options, model, config.processes)
         self.options: TestOptions = options
         self.config = config
@@ -153,6 +150,7 @@ class Tester(Runner):
             _log.warning("%s: waiting for %s, which tests it", sequence.name, holder)
 
         with locked(self.folder / f".{_short_hash(place)}.lock", waiting):
+            self.results.check_source(sequence.dataset, sequence.name, sequence.source)
             if self.results.has(conditions):
                 self.forecast.skip(reader.info)
                 _log.warning("%s: already tested, kept", sequence.name)
@@ -191,7 +189,7 @@ class Tester(Runner):
             "model": self.model.name, "format": self.codec.format.name, "checkpoint": self.checkpoint,
             "source": sequence.source,
             "settings": f"precision {self.arithmetic}" + ", averaged weights" * options.ema
-            + ", real stream" * options.write_stream + f", rdoq {process.rdoq:g}" * (process.rdoq > 0),
+            + ", real stream" * options.write_stream,
         }  # fmt: skip
 
     def _digest(self, sequence: TestSequence, reader: VideoReader, conditions: dict[str, Any]) -> str:
@@ -242,7 +240,7 @@ class Tester(Runner):
         return code_sequence(
             self.codec, process, replace(self.structure, references=process.references),
             (reader.info.height, reader.info.width),
-            lambda frame: EstimatingStream(keep_maps=keep_maps, rdoq=process.rdoq), sources=sources, quality=quality,
+            lambda frame: EstimatingStream(keep_maps=keep_maps), sources=sources, quality=quality,
         )
 
     def _sources(self, reader: VideoReader, waiting: dict[int, Frame]) -> Iterator[Tensor]:

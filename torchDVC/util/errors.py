@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable, Iterable
 
 from torchDVC.util.interrupts import interruptible
+from torchDVC.util.start import EXIT_INTERRUPTED
 
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 LINES_OF_SCREEN = 3
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|bad_alloc")

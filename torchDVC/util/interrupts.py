@@ -47,6 +47,8 @@ def interruptible() -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise
     finally:
+        if before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         _give_back(before)
 
 
