@@ -20,6 +20,7 @@ from torchDVC.util.errors import DataError
 
 os.environ.setdefault("SVT_LOG", "0")  # read once, when the library is first used
 SIZE = (64, 48)
+PROCESSORS = getattr(os, "sched_getaffinity", lambda _: {0})(0)
 
 
 def pictures(count: int, form: str = "yuv420p") -> list[av.VideoFrame]:
@@ -276,6 +277,27 @@ def test_rgb_of_any_depth_is_rounded_to_8_bits(tmp_path: Path, form: str) -> Non
 
 
 # -- which stream, and how fast ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(len(PROCESSORS) < 2, reason="one processor, or a system that gives a process no choice of them")
+def test_samples_do_not_depend_on_the_number_of_processors(tmp_path: Path) -> None:
+    """FFmpeg's converter interpolates a quarter of the chroma in as many parts as it has threads."""
+    noise = np.random.default_rng(0)
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream: Any = container.add_stream("ffv1", rate=25)
+        (stream.width, stream.height), stream.pix_fmt = SIZE, "yuv410p"
+        picture = av.VideoFrame(*SIZE, "yuv410p")
+        for plane in picture.planes:
+            plane.update(noise.integers(0, 256, plane.buffer_size, np.uint8).tobytes())
+        container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    ((_, *of_several),) = (frame.planes(8) for frame in open_video(tmp_path / "a.mkv"))
+    try:
+        os.sched_setaffinity(0, {min(PROCESSORS)})
+        ((_, *of_one),) = (frame.planes(8) for frame in open_video(tmp_path / "a.mkv"))
+    finally:
+        os.sched_setaffinity(0, PROCESSORS)
+    assert all(np.array_equal(a, b) for a, b in zip(of_several, of_one, strict=True))
 
 
 def add_cover(container: av.container.OutputContainer) -> Callable[[], None]:

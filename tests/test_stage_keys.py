@@ -62,10 +62,10 @@ def test_offsets_are_carried_in_each_packet(model: Model, tmp_path: Path) -> Non
 
 def test_a_model_file_keeps_what_goes_with_its_modes(model: Model, tmp_path: Path) -> None:
     for offsets in (ByFrame((0, 2, 1)), ByFrame((0, -1), layers=True)):
-        modes = dataclasses.replace(model.modes, quality_offsets=offsets, references=2, feature_reset=8)
+        modes = dataclasses.replace(model.modes, quality_offsets=offsets, references=2, feature_reset=8, rdoq=0.1)
         save_model(tmp_path / "m.safetensors", dataclasses.replace(model, modes=modes, hash=digest_of(model, modes)))
         read = load_model(tmp_path / "m.safetensors").modes
-        assert (read.quality_offsets, read.references, read.feature_reset) == (offsets, 2, 8)
+        assert (read.quality_offsets, read.references, read.feature_reset, read.rdoq) == (offsets, 2, 8, 0.1)
 
 
 def digest_of(model: Model, modes: Modes) -> str:

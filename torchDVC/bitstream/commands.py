@@ -73,6 +73,8 @@ def encode(options: EncodeOptions) -> None:
     header = header_of(model, reader.info, structure, quality)
     print(f"{options.input}: {reader.info.read_in(model.codec.format.bits)}", file=sys.stderr)
     _keep(model)
+    if options.rdoq is not None:
+        model = replace(model, modes=replace(model.modes, rdoq=options.rdoq))
     move(model, device)
 
     def sources() -> Iterator[Tensor]:
@@ -84,13 +86,14 @@ def encode(options: EncodeOptions) -> None:
         header = replace(header, quality=control.planned)
     with write_container(options.output, header) as writer:
         with Progress(reader.info.frames, options.input.name, unit="frame") as bar:
-            frames = _encode(model, writer, read_ahead(sources()), control, bar, options.rdoq)
+            frames = _encode(model, writer, read_ahead(sources()), control, bar)
         if not frames:
             raise DataError(f"{options.input}: no frames to encode")
     size = options.output.stat().st_size
     if bits is not None:
         _warn_of_rate(size, frames, bits, header)
-    print(f"{options.output}: {frames} frames, {size} bytes, {', '.join(_rates(size, header, frames))}, model {model}")
+    how = f"model {model}" + f", rdoq {model.modes.rdoq:g}" * (model.modes.rdoq > 0)
+    print(f"{options.output}: {frames} frames, {size} bytes, {', '.join(_rates(size, header, frames))}, {how}")
 
 
 def _keep(model: Model) -> None:
@@ -102,12 +105,11 @@ def _keep(model: Model) -> None:
 
 
 def _encode(
-    model: Model, writer: ContainerWriter, sources: Iterable[Tensor], control: RateControl | None, bar: Progress,
-    rdoq: float,
+    model: Model, writer: ContainerWriter, sources: Iterable[Tensor], control: RateControl | None, bar: Progress
 ) -> int:
     """Write all frames, under control or with the header's quality; returns how many there were."""
     frames, pace = 0, _Pace()
-    for picture in write_frames(model, writer, sources, quality=control.level if control else None, rdoq=rdoq):
+    for picture in write_frames(model, writer, sources, quality=control.level if control else None):
         frames += 1
         if control:
             control.spend(picture.frame, 8 * writer.size - control.spent)

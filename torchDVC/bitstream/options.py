@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchDVC.config.clip_flags import CLIPS, ClipFlags
-from torchDVC.config.command_line import RunOptions
+from torchDVC.config.command_line import RunOptions, TestOptions
 from torchDVC.config.flags import argument, flag, parse_flags, same_flag, switch_flag
 from torchDVC.config.values import Unexpected, any_path, choice, number, whole, words
 from torchDVC.util.files import STANDARD, in_the_way
@@ -120,13 +120,7 @@ class EncodeOptions(SourceOptions, ClipFlags):
     passes: int = flag(
         whole(1, 2), "with --bitrate or --bpp: 2 codes twice, to meet it better", group=_RATE, metavar="N", default=1
     )
-    rdoq: float = flag(
-        number(),
-        "choose latents by rate too: squared quantisation steps that a bit is worth, such as 0.1",
-        group=_RATE,
-        metavar="L",
-        default=0.0,
-    )
+    rdoq: float | None = same_flag(TestOptions, "rdoq")
     frames: int | None = flag(whole(1), "code at most so many frames", group=_VIDEO, metavar="N", default=None)
     matrix: str | None = flag(
         choice("bt709", "bt601"),

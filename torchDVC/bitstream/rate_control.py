@@ -183,7 +183,8 @@ def _estimated(
 ) -> Iterator[CodedPicture]:
     """Code pictures without writing them."""
     return code_sequence(
-        model.codec, model.modes, structure, size, lambda frame: EstimatingStream(), sources=sources, quality=quality
+        model.codec, model.modes, structure, size, lambda frame: EstimatingStream(rdoq=model.modes.rdoq),
+        sources=sources, quality=quality,
     )
 
 

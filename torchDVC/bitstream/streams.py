@@ -52,16 +52,16 @@ def _lacking_mode(model: Model, structure: CodingStructure) -> str:
 
 def write_frames(
     model: Model, writer: ContainerWriter, sources: Iterable[Tensor], *, quality: Quality | None = None,
-    keep_maps: bool = False, rdoq: float = 0.0,
+    keep_maps: bool = False,
 ) -> Iterator[CodedPicture]:
     """Encode pictures (1, C, h, w) of the codec's format into a container; yields each frame after it was written.
 
-    ``quality`` is the level of all frames, or chooses that of each; None: the header's. ``rdoq``: see `SymbolStream`.
+    ``quality`` is the level of all frames, or chooses that of each; None: the header's.
     """
     header = writer.header
     pictures = code_sequence(
         model.codec, model.modes, header.structure, (header.height, header.width),
-        lambda frame: WritingStream(keep_maps=keep_maps, rdoq=rdoq), sources=sources,
+        lambda frame: WritingStream(keep_maps=keep_maps, rdoq=model.modes.rdoq), sources=sources,
         quality=header.quality if quality is None else quality,
     )  # fmt: skip
     for picture in pictures:

@@ -269,6 +269,14 @@ class TestOptions(RunOptions):
         many=True,
         default=(),
     )
+    rdoq: float | None = flag(
+        number(),
+        "choose latents by rate too: squared quantisation steps that a bit is worth, 0: none (default: what the cfg,"
+        " or the model file, says)",
+        group=_RATE,
+        metavar="L",
+        default=None,
+    )
     frames: int | None = flag(
         whole(1),
         "test at most so many frames of each clip (default: what the cfg says)",

@@ -92,6 +92,7 @@ class Modes:
         references: I and P frames that a P frame refers to, where there are so many.
         feature_reset: so many frames after an I frame, and again after as many, only pictures are handed on; 0: never.
         quality_offsets: what an encoder adds to the quality level of each frame.
+        rdoq: how far an encoder chooses latents by their rate; see `torchDVC.entropy.streams.SymbolStream`.
         where: ``file:line`` of the section.
     """
 
@@ -102,6 +103,7 @@ class Modes:
     references: int = 1
     feature_reset: int = 0
     quality_offsets: ByFrame = ByFrame((0,))
+    rdoq: float = 0.0
     where: str = ""
 
     @property

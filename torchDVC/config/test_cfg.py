@@ -12,7 +12,7 @@ from torchDVC.config.modes import mode_string
 from torchDVC.config.problems import Report
 from torchDVC.config.records import MODES, ModelConfig, Process, TestConfig
 from torchDVC.config.stage_checks import check_process
-from torchDVC.config.values import MAX_OFFSET, Unexpected, by_frame, choice, optional, switch, whole
+from torchDVC.config.values import MAX_OFFSET, Unexpected, by_frame, choice, number, optional, switch, whole
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -31,6 +31,7 @@ PROCESS_KEYS = {
     "references": Key("references", whole(1, MAX_REFERENCES)),
     "feature_reset": Key("feature_reset", whole(0)),
     "quality_offsets": Key("quality_offsets", by_frame(whole(-MAX_OFFSET, MAX_OFFSET))),
+    "rdoq": Key("rdoq", number()),
 }
 HEADER_KEYS = {
     "frames": Key("frames", optional(whole(1), "all")),

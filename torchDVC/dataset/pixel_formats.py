@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import av
 import numpy as np
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
@@ -22,6 +23,9 @@ from torchDVC.dataset.planes import CodePlanes, Codes, stored_type, to_420, to_r
 
 _CHROMA = {(64, 64): "444", (32, 64): "422", (32, 32): "420", (64, 32): "440"}  # chroma size at 64x64 luma
 _EASY = "yuv420p"
+_ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
+"""Earlier PyAV knows no other. On several, FFmpeg 8 spoils rows of grey with transparency now and then, and what it
+interpolates depends on how many there are."""
 
 
 def is_rgb(picture: VideoFrame) -> bool:
@@ -43,13 +47,13 @@ def rgb_of(picture: VideoFrame) -> Plane:
     """RGB (3, H, W) uint8 of a picture that stores RGB."""
     deep = max(component.bits for component in picture.format.components) > 8
     if not deep:
-        packed = picture.to_ndarray(format="rgb24")
+        packed = _converted(picture, "rgb24").to_ndarray()
         return np.ascontiguousarray(packed.transpose(2, 0, 1))
     if picture.format.name.startswith("gbrp"):
         bits = picture.format.components[0].bits
         green, blue, red = (_codes(plane, bits, picture.format.is_big_endian) for plane in picture.planes[:3])
         return to_rgb8(np.stack([red, green, blue]), bits)
-    packed = picture.to_ndarray(format="rgb48le").transpose(2, 0, 1)
+    packed = _converted(picture, "rgb48le").to_ndarray().transpose(2, 0, 1)
     return to_rgb8(packed.astype(np.uint16, copy=False), 16)
 
 
@@ -66,11 +70,16 @@ def yuv_of(picture: VideoFrame, value_range: str) -> tuple[CodePlanes, int]:
     planar = _planar(picture.format.name)
     if planar != picture.format.name:
         stored = ColorRange.JPEG if value_range == "full" else ColorRange.MPEG
-        picture = picture.reformat(format=planar, src_color_range=stored, dst_color_range=stored)
+        picture = _converted(picture, planar, src_color_range=stored, dst_color_range=stored)
     layout = picture.format
     bits = layout.components[0].bits
     planes = [_codes(plane, bits, layout.is_big_endian) for plane in picture.planes[: 1 if _is_grey(layout) else 3]]
     return to_420(planes, bits), bits
+
+
+def _converted(picture: VideoFrame, name: str, **ranges: ColorRange) -> VideoFrame:
+    """A picture in another of FFmpeg's formats: the same samples on any number of processors."""
+    return picture.reformat(format=name, **ranges, **_ONE_THREAD)
 
 
 @cache

@@ -27,7 +27,7 @@ from torchDVC.config.scan import load_class
 from torchDVC.entropy.exact import ExactModule
 from torchDVC.models import checkpoints
 from torchDVC.models.codec import Codec
-from torchDVC.models.module_table import plain_modes, plain_module, read_modes, read_modules
+from torchDVC.models.module_table import OF_ENCODERS, plain_modes, plain_module, read_modes, read_modules
 from torchDVC.util.errors import CheckpointError, ConfigError
 
 FORMAT = 1
@@ -157,6 +157,7 @@ def _contents(codec: Codec, modes: Modes) -> dict[str, Any]:
 def _digest(contents: Mapping[str, Any]) -> str:
     """SHA-256 of the module table, arguments and modes, then of every tensor: name, form and bytes."""
     table = {key: contents[key] for key in ("format", "pictures", "modules", "modes") if key in contents}
+    table["modes"] = {key: value for key, value in table["modes"].items() if key not in OF_ENCODERS}
     digest = hashlib.sha256(json.dumps(table, sort_keys=True).encode())
     for name, tensor in _tensors(contents):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

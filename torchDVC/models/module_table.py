@@ -16,14 +16,16 @@ from torchDVC.config.problems import Report, Where
 from torchDVC.config.records import MODES, Modes
 from torchDVC.config.registry import ModuleType
 from torchDVC.config.scan import load_class, scan
-from torchDVC.config.values import MAX_OFFSET, Unexpected, by_frame, whole
+from torchDVC.config.values import MAX_OFFSET, Unexpected, by_frame, number, whole
 from torchDVC.util.errors import CheckpointError, nearest
 
 HANDED_ON = {
     "references": whole(1, MAX_REFERENCES), "feature_reset": whole(0),
-    "quality_offsets": by_frame(whole(-MAX_OFFSET, MAX_OFFSET)),
+    "quality_offsets": by_frame(whole(-MAX_OFFSET, MAX_OFFSET)), "rdoq": number(),
 }  # fmt: skip
 """What modes have beside mode strings; written as text, read by these."""
+OF_ENCODERS = ("rdoq",)
+"""What of it a decoder need not know: models that differ in it decode one another's streams."""
 
 
 def plain_module(spec: ModuleSpec) -> dict[str, Any]:

@@ -56,6 +56,9 @@ class Tester(Runner):
     """
 
     def __init__(self, options: TestOptions, model: ModelConfig, config: TestConfig) -> None:
+        if options.rdoq is not None:
+            processes = tuple(replace(process, rdoq=options.rdoq) for process in config.processes)
+            config = replace(config, processes=processes)
         super().__init__(options, model, config.processes)
         self.options: TestOptions = options
         self.config = config
@@ -189,7 +192,7 @@ class Tester(Runner):
             "model": self.model.name, "format": self.codec.format.name, "checkpoint": self.checkpoint,
             "source": sequence.source,
             "settings": f"precision {self.arithmetic}" + ", averaged weights" * options.ema
-            + ", real stream" * options.write_stream,
+            + ", real stream" * options.write_stream + f", rdoq {process.rdoq:g}" * (process.rdoq > 0),
         }  # fmt: skip
 
     def _digest(self, sequence: TestSequence, reader: VideoReader, conditions: dict[str, Any]) -> str:
@@ -240,7 +243,7 @@ class Tester(Runner):
         return code_sequence(
             self.codec, process, replace(self.structure, references=process.references),
             (reader.info.height, reader.info.width),
-            lambda frame: EstimatingStream(keep_maps=keep_maps), sources=sources, quality=quality,
+            lambda frame: EstimatingStream(keep_maps=keep_maps, rdoq=process.rdoq), sources=sources, quality=quality,
         )
 
     def _sources(self, reader: VideoReader, waiting: dict[int, Frame]) -> Iterator[Tensor]:
