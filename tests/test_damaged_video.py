@@ -47,20 +47,55 @@ def test_an_mp4_cut_anywhere_gives_its_frames_or_an_error(mp4: Path) -> None:
     assert all(line.endswith(" 4 frames") for line in found.stdout.splitlines())
 
 
-@pytest.mark.parametrize("suffix", ["mkv", "flv"])
-def test_other_files_cut_anywhere_give_their_frames_or_an_error(tmp_path: Path, mp4: Path, suffix: str) -> None:
-    whole = tmp_path / f"whole.{suffix}"
-    with av.open(str(mp4)) as old, av.open(str(whole), "w") as new:
+def remuxed(mp4: Path, path: Path) -> Path:
+    """The clip in another container."""
+    with av.open(str(mp4)) as old, av.open(str(path), "w") as new:
         stream = new.add_stream_from_template(old.streams.video[0])
         for packet in old.demux(video=0):
             if packet.size:
                 packet.stream = stream
                 new.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "flv"])
+def test_other_files_cut_anywhere_give_their_frames_or_an_error(tmp_path: Path, mp4: Path, suffix: str) -> None:
+    whole = remuxed(mp4, tmp_path / f"whole.{suffix}")
     assert len(list(open_video(whole))) == 4
     command = [sys.executable, "-c", CUT_EVERYWHERE, str(whole), str(tmp_path / f"cut.{suffix}")]
     found = subprocess.run(command, capture_output=True, text=True)
     assert (found.returncode, found.stderr) == (0, "")
     assert all(line.endswith(" 4 frames") for line in found.stdout.splitlines())
+
+
+ZERO_WITHIN = """
+import sys
+from pathlib import Path
+from torchDVC.dataset.video import open_video
+from torchDVC.util.errors import DataError
+
+whole, bad, step = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+data = whole.read_bytes()
+for at in range(700, len(data), step):
+    bad.write_bytes(data[:at] + bytes(12) + data[at + 12:])
+    try:
+        print(len(list(open_video(bad))))
+    except DataError as error:
+        print("refused", "damaged at byte" in str(error))
+"""
+
+
+@pytest.mark.parametrize(("name", "step", "read"), [("vp8_2pass.webm", 31, {"50"}), ("a.mkv", 97, set())])
+def test_no_frame_of_a_damaged_cluster_is_passed_over(
+    tmp_path: Path, mp4: Path, name: str, step: int, read: set[str]
+) -> None:
+    """Clusters of mkv have checksums; those of webm tell where an element should begin and none does."""
+    whole = Path(__file__).with_name("cases") / name if name.endswith("webm") else remuxed(mp4, tmp_path / "whole.mkv")
+    command = [sys.executable, "-c", ZERO_WITHIN, str(whole), str(tmp_path / f"bad{whole.suffix}"), str(step)]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (0, "")
+    said = set(found.stdout.splitlines())
+    assert "refused True" in said and {line for line in said if not line.startswith("refused")} == read
 
 
 DISTURB = """

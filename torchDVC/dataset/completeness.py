@@ -1,14 +1,15 @@
 """Whether a video file is all there, by its own structure: decoders and demuxers pass over what a cut file lacks.
 
 Containers are chains of elements that each say how long they are. Walking along the chain takes a few bytes of each
-element, and tells where the file must end at the earliest. A file of an unknown form, and one that was written without
-knowing its length (live recordings), is taken as it is.
+element, and tells where the file must end at the earliest, and where the chain is broken. A file of an unknown form,
+and one that was written without knowing its length (live recordings), is taken as it is.
 """
 
 from __future__ import annotations
 
 import mmap
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,14 @@ from pathlib import Path
 Bytes = bytes | mmap.mmap
 Step = Callable[[Bytes, int], int | None]
 """Where the element that begins at a place ends; None where none of the chain begins there."""
+
+
+class BrokenError(Exception):
+    """The elements of a file do not follow one another; ``at`` is where, in bytes."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(at)
+        self.at = at
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,10 @@ class _Form:
 
 
 def missing_bytes(path: Path) -> int:
-    """How many bytes a file is shorter than its structure says, at least; 0 for a complete one."""
+    """How many bytes a file is shorter than its structure says, at least; 0 for a complete one.
+
+    Raises `BrokenError` for one whose structure is damaged.
+    """
     with open(path, "rb") as file:
         if not path.stat().st_size:
             return 0
@@ -71,17 +83,38 @@ _BOXES = {
 
 
 def _element(data: Bytes, at: int) -> int | None:
-    """An element of mkv and webm (RFC 8794); those of unknown length are entered."""
+    """An element of mkv and webm (RFC 8794 and 9559); those of unknown length are entered."""
     identifier, body = _vint(data, at, keep_marker=True)
     length, body = _vint(data, body)
     if identifier not in _ELEMENTS:
         return None
-    return body if length == _UNKNOWN else body + length
+    if length == _UNKNOWN:
+        return body
+    if identifier in _MASTERS:
+        _check_inside(data, body, body + length)
+    if identifier == _SIMPLE_BLOCK and data[body : body + 1] == b"\0":  # of no track, so it would be passed over
+        raise BrokenError(at)
+    return body + length
 
 
+def _check_inside(data: Bytes, at: int, end: int) -> None:
+    """Raises `BrokenError` where elements do not fill their master from ``at`` to ``end``, or not with its checksum."""
+    checked = data[at : at + 2] == b"\xbf\x84" and end <= len(data)
+    if checked and zlib.crc32(data[at + 6 : end]) != struct.unpack_from("<I", data, at + 2)[0]:
+        raise BrokenError(at)
+    while at < min(end, len(data)):
+        following = _element(data, at)
+        if following is None or following > end:
+            raise BrokenError(at)
+        at = following
+
+
+_MASTERS = (0x18538067, 0x1F43B675)
+"""A segment, and a cluster of it."""
+_SIMPLE_BLOCK = 0xA3
 _ELEMENTS = {
-    *(0x1A45DFA3, 0x18538067, 0x114D9B74, 0x1549A966, 0x1F43B675, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770),
-    *(0x1254C367, 0xEC, 0xBF, 0xE7, 0xA7, 0xAB, 0xA3, 0xA0),  # of a segment and of a cluster
+    *(*_MASTERS, 0x1A45DFA3, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367),
+    *(0xEC, 0xBF, 0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF),  # of both, and of a cluster
 }
 _UNKNOWN = -1
 
@@ -105,10 +138,12 @@ def _riff(data: Bytes, at: int) -> int | None:
     return None if kind != b"RIFF" or length in (0, 2**32 - 1) else at + 8 + length
 
 
-def _flv_tag(data: Bytes, at: int) -> int | None:
+def _flv_tag(data: Bytes, at: int) -> int:
     """A tag of flv: type, length in three bytes, time, stream, payload, and the length of it all."""
     kind, high, low = struct.unpack_from(">BBH", data, at)
-    return at + 11 + (high << 16 | low) + 4 if kind in (8, 9, 18) else None
+    if kind & 0x1F not in (8, 9, 15, 18):
+        raise BrokenError(at)
+    return at + 11 + (high << 16 | low) + 4
 
 
 def _asf_object(data: Bytes, at: int) -> int | None:

@@ -15,7 +15,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 
-from torchDVC.dataset.completeness import missing_bytes
+from torchDVC.dataset.completeness import BrokenError, missing_bytes
 from torchDVC.dataset.frame import MAX_FPS, Frame, ReadOptions, VideoReader
 from torchDVC.dataset.pixel_formats import is_rgb, layout_of_picture, rgb_of, yuv_of
 from torchDVC.util.errors import DataError
@@ -91,8 +91,12 @@ def _clip_stream(path: Path, container: InputContainer) -> av.VideoStream:
 
 
 def _check_complete(path: Path, container: InputContainer, stream: av.VideoStream) -> None:
-    """Raises `DataError` where a file ends before its own structure says."""
-    if missing := missing_bytes(path):
+    """Raises `DataError` where a file's own structure is broken, or says that more follows."""
+    try:
+        missing = missing_bytes(path)
+    except BrokenError as error:
+        raise DataError(f"{path}: damaged at byte {error.at}; make the file again") from None
+    if missing:
         stored = sum(packet.size > 0 and not packet.is_corrupt for packet in container.demux(stream))
         of_all = f"{stored} of {stream.frames} frames" if stream.frames else f"{stored} frames"
         raise DataError(f"{path}: cut short, {of_all} are there and {missing} bytes missing; make the file again")
