@@ -7,6 +7,7 @@ a dash pattern of its own, so that a figure can be read in grey.
 from __future__ import annotations
 
 import functools
+import io
 import math
 import textwrap
 import warnings
@@ -179,10 +180,13 @@ def save(figure: Figure, path: Path) -> None:
         raise LCPError(f"{path}: cannot draw '{path.suffix}' files; expected {', '.join(FORMATS)}")
     import matplotlib
 
-    with atomic_path(path) as temporary, matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        fit_fonts(figure, replace=path.suffix.lower() != ".svg")
+    form, drawing = path.suffix.lower().removeprefix("."), io.BytesIO()
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        fit_fonts(figure, replace=form != "svg")
         warnings.filterwarnings("ignore", "Glyph")  # those that an svg lacks, whoever shows it has
-        figure.savefig(temporary, dpi=200)
+        figure.savefig(drawing, format=form, dpi=200)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(drawing.getvalue())
 
 
 def _axes(rows: int, columns: int, size: tuple[float, float], note: str) -> tuple[Figure, list[Axes]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -282,7 +282,8 @@ class VideoWriter(ABC):
         if kind is None:
             self.close()
             return
-        self._release()
+        with suppress(OSError):  # what could not be written, is not now either
+            self._release()
         self._atomic.__exit__(kind, error, traceback)
 
 

@@ -88,9 +88,9 @@ def _errors_named(path: Path, own: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or str(error.filename).startswith(str(own)):
-            error.filename = str(path)
-        raise
+        if error.filename is not None and not str(error.filename).startswith(str(own)):
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def _remove(path: Path) -> None:

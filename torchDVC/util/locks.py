@@ -1,7 +1,8 @@
 """Locks between processes: each dies with the process that holds it, however that ends.
 
-They are those of ``flock``, which the kernel keeps, and for a network disk its server: NFS 4 (NFS 3 with lockd), SMB
-and Lustre (mounted with ``flock``) have them for all hosts.
+They are those of ``flock``, which the kernel keeps, and for a network disk its server: NFS 4 and NFS 3 with lockd
+(where Linux makes it a lock of ``fcntl`` on the whole file, since 2.6.12), SMB and Lustre (mounted with ``flock``) have
+them for all hosts. Mounted with ``local_lock=flock`` or ``nolock``, NFS has them for each host alone.
 """
 
 from __future__ import annotations
@@ -97,8 +98,9 @@ def _holder(descriptor: int) -> str:
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), path.stat())
+    """Whether the file has that name. It is opened again for this: only then does a network disk ask its server."""
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as again:
+        return os.path.samestat(os.fstat(descriptor), os.fstat(again.fileno()))
     return False
 
 
