@@ -50,7 +50,7 @@ def ours(pictures: Sequence[Tensor], memory_format: torch.memory_format) -> Call
     from torchDVC.entropy.symbol_streams import ReadingStream, WritingStream
     from torchDVC.models.model_file import fixed
     from torchDVC.models.sequence import FrameTask, code_frames, code_sequence
-    from torchDVC.runner import build_codec
+    from torchDVC.models.weights import build_codec
 
     config, tests = load_run("baseline.csv", "baseline.cfg", "test")
     model = fixed(build_codec(config).eval(), tests.processes[0])

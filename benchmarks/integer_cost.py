@@ -52,7 +52,7 @@ def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, f
 def _codecs(model_config: str, checkpoints: Sequence[Path]) -> Iterator[tuple[str, Codec]]:
     from torchDVC.config import load_model_config
     from torchDVC.models.checkpoints import load_weights
-    from torchDVC.runner import build_codec, model_weights
+    from torchDVC.models.weights import build_codec, model_weights
 
     for path in checkpoints:
         codec = build_codec(load_model_config(model_config))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from torchDVC.config import load_model_config
 from torchDVC.models.codec import Codec
-from torchDVC.runner import model_weights
+from torchDVC.models.weights import model_weights
 
 CSV = """\
 code,name,type,args,weights

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from torchDVC.config import load_run, load_train_config
 from torchDVC.dataset.frame import Frame, VideoInfo
 from torchDVC.dataset.video import open_video, open_writer
 from torchDVC.models import checkpoints
+from torchDVC.util.errors import LCPError
 
 
 def test_the_last_stage_keeps_what_is_not_changed(tmp_path: Path) -> None:
@@ -77,16 +80,35 @@ frames = 2
 """
 
 
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the demo run its command lines in this process, which has everything imported."""
+
+    def run(*arguments: object) -> None:
+        as_module = arguments[0] == "-m"
+        name, *flags = map(str, arguments[as_module:])
+        print(f"$ python {name}")
+        monkeypatch.setattr(sys, "argv", [name, *flags])
+        with pytest.raises(SystemExit) as ended:
+            (runpy.run_module if as_module else runpy.run_path)(name, run_name="__main__")
+        assert not ended.value.code
+
+    monkeypatch.setattr(demo, "run", run)
+    monkeypatch.syspath_prepend(demo.ROOT / "plots")
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")  # the command lines, which run again
 def test_the_demo_shows_a_codec_and_trains_it_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_start: demo.Start, capfd: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_start: demo.Start, run_here: None,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     """Its real commands on a short clip, with a small model."""
     monkeypatch.setattr(demo, "in_the_box", lambda: small_start)
-    monkeypatch.setattr(demo, "FURTHER", {"epochs": "100", "steps": "4"})
+    monkeypatch.setattr(demo, "FURTHER", {"epochs": "2", "steps": "2"})
     write_clip(tmp_path / "clip.y4m", 10, 64, 64)
     out = tmp_path / "out"
-    assert demo.main(["--video", str(tmp_path / "clip.y4m"), "--minutes", "0.4", "--out", str(out)]) == 0
+    assert demo.main(["--video", str(tmp_path / "clip.y4m"), "--out", str(out)]) == 0
     before, after, anchors = (rd_rows(out, name) for name in ("model", "model_trained_on", "anchors"))
     assert [float(row["quality"]) for row in before] == [float(row["quality"]) for row in after] == [0, 8]
     assert {row["sequence"] for row in [*before, *after, *anchors]} == {"test"}
@@ -105,6 +127,11 @@ def test_the_demo_shows_a_codec_and_trains_it_on(
 def rd_rows(out: Path, name: str) -> list[dict[str, str]]:
     with open(out / "results" / name / "rd.csv", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_a_command_that_fails_ends_the_demo() -> None:
+    with pytest.raises(LCPError, match="this command ended with exit code 3"):
+        demo.run("-c", "raise SystemExit(3)")
 
 
 def test_a_clip_that_is_none_is_one_line(

@@ -59,7 +59,7 @@ def test_saving_again_gives_the_same_model(model: Model, path: Path, tmp_path: P
 
 
 def test_the_trainer_can_start_from_a_model_file(model: Model, path: Path) -> None:
-    from torchDVC.runner import model_weights
+    from torchDVC.models.weights import model_weights
 
     checkpoints.load_weights(Codec(model.codec.config), model_weights(path), str(path))
 

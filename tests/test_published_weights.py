@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torchDVC.config import load_model_config
+from torchDVC.models.weights import build_codec
 from torchDVC.modules.layers import warp
 from torchDVC.modules.motion.pwcnet import PWCNet, cost_volume
 from torchDVC.modules.motion.spynet import SPyNet
-from torchDVC.runner import build_codec
 from torchDVC.util.errors import CheckpointError
 
 Tensors = dict[str, Tensor]

@@ -19,10 +19,10 @@ from torchDVC.entropy.streams import TrainingStream
 from torchDVC.entropy.symbol_streams import EstimatingStream
 from torchDVC.entropy.tables import GAUSSIAN_SCALES
 from torchDVC.models.codec import Codec
+from torchDVC.models.weights import build_codec
 from torchDVC.modules.frame_state import FrameState
 from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra
 from torchDVC.modules.layers import conv, deconv
-from torchDVC.runner import build_codec
 from torchDVC.util.errors import CheckpointError
 
 

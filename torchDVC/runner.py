@@ -1,4 +1,4 @@
-"""Runner: what training, testing and coding share; builds a codec from configuration and puts it on a device."""
+"""Runner: what training and testing share; builds a codec from configuration and puts it on a device."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from lightning_fabric import Fabric
@@ -23,9 +23,10 @@ from torchDVC.config import ModelConfig, Modes
 from torchDVC.config.command_line import RunOptions
 from torchDVC.config.modes import unknown_codes
 from torchDVC.models import checkpoints
-from torchDVC.models.codec import Codec, evaluating
+from torchDVC.models.codec import evaluating
+from torchDVC.models.weights import build_codec, model_weights
 from torchDVC.util.device import resolve_precision
-from torchDVC.util.errors import CheckpointError, ConfigError
+from torchDVC.util.errors import ConfigError
 from torchDVC.util.launch import launcher, processes, tasks_left_out
 
 if TYPE_CHECKING:
@@ -159,53 +160,6 @@ def make_fabric(device: str, count: int) -> Fabric:
     )  # fmt: skip
     fabric.launch()
     return fabric
-
-
-def build_codec(model: ModelConfig) -> Codec:
-    """The codec of a model csv, with the weights that its modules start from.
-
-    A module that can start from another program's weights translates their names (``weights_from`` of its declaration).
-    """
-    codec = Codec(model)
-    for spec in model.modules:
-        if spec.weights is not None:
-            module = codec.get_submodule(spec.name)
-            tensors = _module_weights(spec.weights, spec.name)
-            translate = getattr(module, spec.type.weights_from, dict)
-            where = f"{spec.where}: {spec.weights}"
-            try:
-                tensors = translate(tensors)
-            except CheckpointError as error:
-                raise CheckpointError(f"{where}: {error}") from error
-            checkpoints.load_weights(module, tensors, where)
-    return codec
-
-
-def _module_weights(path: Path, name: str) -> Mapping[str, Tensor]:
-    """A module's tensors: a file of just them, or a run's checkpoint that holds a module of that name."""
-    tensors: Mapping[str, Tensor] = checkpoints.load_foreign(path)
-    prefix = f"model.{name}."
-    of_run = {key.removeprefix(prefix): x for key, x in tensors.items() if key.startswith(prefix)}
-    return of_run or tensors
-
-
-def checkpoint_file(path: Path) -> Path:
-    """A checkpoint: the file itself, or the last one of a folder of checkpoints, or of a run."""
-    return checkpoints.last(path) if path.is_dir() else path
-
-
-def model_weights(path: Path, *, averaged: bool = False) -> Mapping[str, Tensor]:
-    """The codec's tensors in a checkpoint of a run (a file, or the last one of a folder).
-
-    ``averaged`` takes the moving averages that the run kept of its weights. Raises `CheckpointError` if it kept none.
-    """
-    state: Any = checkpoints.load(checkpoint_file(path))
-    if not isinstance(state, dict) or "model" not in state:
-        raise CheckpointError(f"{path}: holds no model; expected a checkpoint that trainer.py wrote")
-    averages = state.get("ema", {})
-    if averaged and not averages:
-        raise CheckpointError(f"{path}: holds no averaged weights for --ema; expected one of a stage with ema")
-    return {**state["model"], **averages} if averaged else state["model"]
 
 
 def compile_networks(codec: nn.Module) -> None:

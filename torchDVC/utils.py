@@ -5,7 +5,7 @@ from __future__ import annotations
 from torchDVC.coding_structure import CodingStructure, parse_pairs, training_frames
 from torchDVC.config import load_model_config, load_run, load_test_config, load_train_config
 from torchDVC.models.checkpoints import load, load_foreign, load_weights, save
-from torchDVC.runner import build_codec, model_weights
+from torchDVC.models.weights import build_codec, model_weights
 
 __all__ = [
     "CodingStructure",

@@ -12,7 +12,7 @@ from torchDVC.models import checkpoints
 from torchDVC.models.codec import Codec
 from torchDVC.models.exactness import differences
 from torchDVC.models.model_file import Model, fixed
-from torchDVC.runner import build_codec, model_weights
+from torchDVC.models.weights import build_codec, model_weights
 from torchDVC.util.device import described
 from torchDVC.util.errors import ConfigError, nearest
 

@@ -38,7 +38,7 @@ def converted(path: Path, model: ModelConfig) -> Path:
     Raises `CheckpointError` where the weights do not fit the model.
     """
     from torchDVC.models import checkpoints
-    from torchDVC.runner import build_codec
+    from torchDVC.models.weights import build_codec
 
     codec = build_codec(model)
     state = checkpoints.load_foreign(path)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +87,11 @@ def _machine() -> dict[str, Any]:
     return {"host": platform.node(), "system": platform.platform(), "processor": processor(), "cores": os.cpu_count()}
 
 
+@cache
 def _packages() -> dict[str, str]:
     """Name and version of every installed package, by name."""
-    found = {package.name: package.version for package in importlib.metadata.distributions()}
-    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+    files = (package.metadata for package in importlib.metadata.distributions())
+    return dict(sorted(((file["Name"], file["Version"]) for file in files), key=lambda item: item[0].lower()))
 
 
 def _git(root: Path) -> dict[str, str] | None:

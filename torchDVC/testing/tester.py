@@ -26,11 +26,12 @@ from torchDVC.models import checkpoints
 from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import Model, content_hash
 from torchDVC.models.sequence import code_sequence
+from torchDVC.models.weights import checkpoint_file
 from torchDVC.results import complexity
 from torchDVC.results.folder import ResultsFolder
 from torchDVC.results.rows import PLACE, POINT, FrameRow, RDRow, frame_means, point_path
 from torchDVC.results.run_folder import RunFolder
-from torchDVC.runner import Runner, checkpoint_file
+from torchDVC.runner import Runner
 from torchDVC.testing.forecast import Forecast
 from torchDVC.testing.measurement import Measurement, Stopwatch
 from torchDVC.testing.memory import Setting, peak_memory, shown

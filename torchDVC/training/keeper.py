@@ -13,8 +13,8 @@ from torchDVC.config.command_line import TrainOptions
 from torchDVC.dataset.colour import Plane
 from torchDVC.dataset.pictures import write_png
 from torchDVC.models import checkpoints
+from torchDVC.models.weights import checkpoint_file
 from torchDVC.results.run_folder import RunFolder, set_aside
-from torchDVC.runner import checkpoint_file
 from torchDVC.training.logging import MetricsLogger
 from torchDVC.training.metrics_file import Value
 from torchDVC.training.state import RunState
