@@ -1,6 +1,7 @@
 # make demo              set up, show the shipped codec beside x264 and x265, then train it for a few minutes more
 # make demo VIDEO=a.mp4  the same on your own clip (MINUTES=20 trains for longer)
-# make test              set up and run the tests (make test TESTS="-m 'not slow'" for the quick ones)
+# make test              set up and run the tests, one at a time on each core (JOBS=1: one after the other;
+#                        TESTS="-m 'not slow'" for the quick ones)
 # make lint              ruff and mypy
 # make env               set up only: the environment in .venv, with this checkout installed in place
 # make clean             remove the environment and what the demo wrote
@@ -11,6 +12,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 MINUTES ?=
 TESTS ?=
+JOBS ?= auto
 
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -21,7 +23,7 @@ demo: $(READY)
 	$(RUN) -m torchDVC.demo $(if $(MINUTES),--minutes $(MINUTES)) $(if $(VIDEO),--video "$(VIDEO)")
 
 test: $(READY)
-	$(RUN) -m pytest $(TESTS)
+	$(RUN) -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal $(TESTS)
 
 lint: $(READY)
 	$(RUN) -m ruff check .

@@ -131,7 +131,7 @@ def test_the_wheel_finds_its_configuration_outside_the_checkout(wheel: Path, tmp
 
 # --- the Makefile
 
-MAKE_VARIABLES = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON", "VENV", "MINUTES", "TESTS", "VIDEO"}
+MAKE_VARIABLES = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON", "VENV", "MINUTES", "TESTS", "JOBS", "VIDEO"}
 
 FAKE_PYTHON = """#!/bin/sh
 echo "$@" >> "$CALLS"
@@ -172,16 +172,19 @@ def make(tmp_path: Path) -> Make:
 INSTALLATION = ["-m venv .venv", "-m pip install --upgrade pip", "-m pip install --editable .[test,dev,benchmarks]"]
 
 
+PYTEST = "-m pytest --numprocesses auto --maxprocesses 8 --dist worksteal"
+
+
 def test_make_installs_once(make: Make) -> None:
     assert make("env") == (0, INSTALLATION)
     assert make("env") == (0, [])
-    assert make("test") == (0, ["-m pytest"])
+    assert make("test") == (0, [PYTEST])
 
 
 def test_an_interrupted_installation_is_taken_up_again(make: Make) -> None:
     code, calls = make("test", install=1)
     assert code != 0 and calls == INSTALLATION
-    assert make("test") == (0, [*INSTALLATION, "-m pytest"])
+    assert make("test") == (0, [*INSTALLATION, PYTEST])
 
 
 def test_changed_requirements_are_installed(make: Make) -> None:
