@@ -13,6 +13,7 @@ from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.video import Frame, VideoInfo, open_writer
 
 if TYPE_CHECKING:
+    from tests.dvc_workspace import DVCFolder
     from tests.small_model import SmallModel
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -60,6 +61,24 @@ def small_model(tmp_path: Path, clip_folder: Path) -> SmallModel:
     from tests.small_model import make_small_model
 
     return make_small_model(tmp_path / "model", clip_folder)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> SmallModel:
+    """A small model whose run ``run`` went through all stages without an interruption; tests leave it as it is."""
+    from tests.small_model import make_small_model
+
+    model = make_small_model(tmp_path_factory.mktemp("finished"), clip_folder)
+    assert model.train("run", "--final_copy", str(model.path / "copies")) == 0
+    return model
+
+
+@pytest.fixture
+def dvc(tmp_path: Path, clip_folder: Path, monkeypatch: pytest.MonkeyPatch) -> DVCFolder:
+    """A folder for the DVC command line, which it is in."""
+    from tests.dvc_workspace import make_dvc_folder
+
+    return make_dvc_folder(tmp_path, clip_folder, monkeypatch)
 
 
 @pytest.fixture

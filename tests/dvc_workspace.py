@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 CODER = """\
 model_architecture: ARCHITECTURE
@@ -19,10 +22,36 @@ model_params:
   num_features: 8
   num_hyperpriors: 6
 """
+CODEC = ("--MENet SPy --motion_coder_conf ./config/DVC_motion.yml --residual_coder_conf ./config/DVC_inter.yml")
+TRAIN_COMMAND = (
+    f"{CODEC} --train_conf ./train_cfg/train.json -n 4 --quality_level 6 --gpus 1 --project_name Video_Compression "
+    "--experiment_name DVC"
+)
+TEST_COMMAND = (
+    f"{CODEC} -n 4 --quality_level 6 --gpus 1 --project_name Video_Compression --experiment_name DVC "
+    "--restore load --restore_exp_key xxx --restore_exp_epoch 22 --gop 12 --test"
+)
+"""The commands of the ancestor's README."""
 LEVEL = 6
 TRAINING = ("--train_conf", "./train_cfg/train.json", "--no_sanity", "--per_val", "100")
 UNTRAINED = ("--intra_weights", "none", "--ME_weights", "none")
 INTRA = "model_architecture: ScaleHyperpriorIntra\nmodel_params: {width: 6, channels: 8}\n"
+NORMALISED = '''
+from __future__ import annotations
+import torch
+from torch import nn
+from torchDVC.config.registry import codec_module
+
+@codec_module(reads="refs", encoder_reads="frame", writes="flow", encoder_only=True)
+class NormalisedEstimator(nn.Module):
+    """An estimator with statistics of its batches."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(6, 2, 3, padding=1), nn.BatchNorm2d(2))
+
+    def forward(self, state, stream):
+        return {"flow": self.net(torch.cat((state["frame"], state["refs"][:, 0]), 1))[:, None]}
+'''
 PHASE: dict[str, Any] = {
     "batch_size": 1,
     "lr": 1e-3,
@@ -114,3 +143,19 @@ def make_dvc_folder(path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("LOG", "DATASET", "DATAROOT"):
         monkeypatch.delenv(name, raising=False)
     return folder
+
+
+def shown(dvc: DVCFolder, capsys: pytest.CaptureFixture[str], *flags: str) -> list[list[str]]:
+    """Write the files that ``--show`` prints; the commands, without the script's name."""
+    capsys.readouterr()
+    assert dvc.run(*flags, "--show") == 0
+    text, _, commands = capsys.readouterr().out.partition("==> commands <==\n")
+    for name, content in re.findall(r"==> (\S+) <==\n(.*?)\n(?===>|\Z)", text, re.DOTALL):
+        dvc.write(name, content)
+    return [shlex.split(command)[2:] for command in commands.splitlines()]
+
+
+def moved(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    """Modules any of whose tensors, quantiles and statistics included, differ between two checkpoints."""
+    own = before["model"], after["model"]
+    return {name.split(".")[0] for name in own[0] if not torch.equal(own[0][name], own[1][name])} - {"lmdas"}

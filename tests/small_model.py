@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from torchDVC.config import load_model_config
+from torchDVC.config import load_model_config, load_run
+from torchDVC.config.command_line import parse_trainer
 from torchDVC.models.codec import Codec
 from torchDVC.models.weights import model_weights
 
@@ -117,6 +118,19 @@ class SmallModel:
     def weights(self, run: str, name: str = "last") -> dict[str, Tensor]:
         """The codec's tensors in a checkpoint of a run."""
         return dict(model_weights(self.path / run / "checkpoints" / f"{name}.safetensors"))
+
+    def start(self) -> dict[str, Tensor]:
+        """The codec's tensors that a run starts from."""
+        from torchDVC.training.trainer import Trainer
+
+        options = parse_trainer(self.train_flags("unused"))
+        return dict(Trainer(options, *load_run(options.model_config, options.run_config, "train")).codec.state_dict())
+
+    def trained(self, *flags: str) -> dict[str, Tensor]:
+        """The codec's tensors after a run of its own."""
+        name = f"run{len(list(self.path.glob('run*')))}"
+        assert self.train(name, *flags) == 0
+        return self.weights(name)
 
 
 def make_small_model(folder: Path, data: Path, levels: int = 1) -> SmallModel:

@@ -1,12 +1,10 @@
-"""The DVC command line: what it translates to, that both fronts train the same, and what it reports."""
+"""The DVC command line: that both fronts train the same, and what tests report."""
 
 from __future__ import annotations
 
 import csv
-import dataclasses
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -17,223 +15,28 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.dvc_workspace import FULL_GOP, PHASE, TRAINING, DVCFolder, make_dvc_folder
-from tests.test_published_weights import SPYNETS, spynet_tensors
-from torchDVC.config import Stage, load_run
-from torchDVC.config.command_line import parse_tester, parse_trainer
+from tests.dvc_workspace import (
+    FULL_GOP,
+    NORMALISED,
+    PHASE,
+    TEST_COMMAND,
+    TRAIN_COMMAND,
+    TRAINING,
+    DVCFolder,
+    moved,
+    shown,
+)
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.testing import SEQUENCES
 from torchDVC.dataset.video import Frame, VideoInfo, open_writer
-from torchDVC.dvc_front import intra_weights
-from torchDVC.dvc_front import main as main_module
-from torchDVC.dvc_front.options import LAMBDAS
-from torchDVC.dvc_front.translation import Translation, train_options, translate
 from torchDVC.models import checkpoints
 from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra
 from torchDVC.results.conditions import curves
 from torchDVC.results.rows import read_frames, read_rows
 from torchDVC.training.arithmetic import Arithmetic
 from torchDVC.training.optimizers import AUX
-from torchDVC.util.errors import DataError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-CODEC = ("--MENet SPy --motion_coder_conf ./config/DVC_motion.yml --residual_coder_conf ./config/DVC_inter.yml")
-TRAIN = (
-    f"{CODEC} --train_conf ./train_cfg/train.json -n 4 --quality_level 6 --gpus 1 --project_name Video_Compression "
-    "--experiment_name DVC"
-)
-TEST = (
-    f"{CODEC} -n 4 --quality_level 6 --gpus 1 --project_name Video_Compression --experiment_name DVC "
-    "--restore load --restore_exp_key xxx --restore_exp_epoch 22 --gop 12 --test"
-)
-
-
-@pytest.fixture
-def dvc(tmp_path: Path, clip_folder: Path, monkeypatch: pytest.MonkeyPatch) -> DVCFolder:
-    return make_dvc_folder(tmp_path, clip_folder, monkeypatch)
-
-
-def stages(translation: Translation) -> tuple[Stage, ...]:
-    assert translation.train is not None
-    return translation.train.stages
-
-
-# --- translation
-
-
-def test_the_train_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(CHECKOUT / "DVC")
-    options, translation = translate(TRAIN.split())
-    assert (options.num_workers, options.gpus, options.name, options.test) == (4, 1, "DVC_q6", False)
-    engine = train_options(options, 1, "cpu", None)
-    assert engine.lmda == pytest.approx(255**2 * 0.0483) and engine.folder == Path("log/DVC_q6")
-    assert [(spec.code, spec.type.name) for spec in translation.model.modules] == [
-        ("i", "ScaleHyperpriorIntra"), ("e", "SPyNet"), ("m", "FlowCodec"), ("c", "UNetCompensation"),
-        ("r", "ResidualCodec"),
-    ]  # fmt: skip
-    assert translation.model.by_code("m").args == {
-        "width": 128, "channels": 128, "kernel_size": 3, "latent": {"type": "Factorized"},
-    }  # fmt: skip
-    assert [stage.epochs for stage in stages(translation)] == [10, 2, 10, 5, 3, 3, 5]
-    motion, compensation, residual, two, *_, gop, with_me = stages(translation)
-    assert [stage.train for stage in (motion, compensation, residual, two)] == ["mc", "c", "r", "mcr"]
-    assert (motion.imode, motion.pmode, motion.rnn, motion.loss_d) == ("i", "emc", 1, ((1.0, "warped_distortion"),))
-    assert (two.frames, two.rnn, two.reverse_rate) == (2, 1, 0.5)
-    assert (gop.train, gop.frames, gop.rnn, gop.reverse_rate) == ("mcr", 6, 1, 0.0)
-    assert with_me.train == "emcr" and with_me.lr["motion_estimator"] == pytest.approx(1e-5)
-
-
-def test_the_test_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(CHECKOUT / "DVC")
-    options, translation = translate(TEST.split())
-    assert (options.gop, options.restore_exp_key, options.restore_exp_epoch) == (12, "xxx", 22)
-    assert translation.train is None
-    assert [(process.imode, process.pmode) for process in translation.test.processes] == [("i", "emcr")]
-
-
-def test_the_flags_that_may_be_left_out_are_as_there(dvc: DVCFolder) -> None:
-    coders = ["--motion_coder_conf", "./config/DVC_motion.yml", "--residual_coder_conf", "./config/DVC_inter.yml"]
-    options, translation = translate([*coders, "--test"])
-    assert (options.quality_level, options.num_workers, options.gop, options.codec) == (6, 4, 12, "DVC")
-    assert translation.model.by_code("e").type.name == "SPyNet"
-    assert translate([*coders, "--test", "-q", "3"])[0].quality_level == 3
-    assert not train_options(options, 1, "cpu", None).no_comet
-    assert train_options(translate([*coders, "--test", "--debug"])[0], 1, "cpu", None).no_comet
-
-
-def test_stages_may_be_called_as_its_functions_are_and_have_no_mode(dvc: DVCFolder) -> None:
-    phase = {key: value for key, value in PHASE.items() if key != "mode"}
-    two, gop = ({**phase, "strategy": {"stage": f"train_{name}", "random": 0, "max_num_Pframe": 2}}
-                for name in ("2frames", "fullgop"))  # fmt: skip
-    dvc.phases({"two": 1, "gop": 2}, two=two, gop=gop)
-    found = stages(translate(dvc.flags(*TRAINING))[1])
-    assert [(stage.imode, stage.pmode, stage.frames, stage.reverse_rate) for stage in found] == [
-        ("i", "emcr", 2, 0.0), ("i", "emcr", 3, 0.0)
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["train", "tune", "scratch"])
-@pytest.mark.parametrize(("estimator", "kind"), [("SPy", "SPyNet"), ("PWC", "PWCNet"), ("PWCNet", "PWCNet")])
-def test_every_shipped_json(name: str, estimator: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(CHECKOUT / "DVC")
-    command = TRAIN.replace("train.json", f"{name}.json").replace("--MENet SPy", f"--MENet {estimator}")
-    _, translation = translate(command.split())
-    assert translation.model.by_code("e").type.name == kind
-    assert stages(translation)
-
-
-@pytest.mark.parametrize("level", range(1, 9))
-def test_quality_levels(dvc: DVCFolder, level: int) -> None:
-    flags = dvc.flags("--test", "--quality_level", str(level))
-    flags = [flag for flag in flags if flag not in ("--intra_coder_conf", "config/intra.yml")]
-    options, translation = translate(flags)
-    assert options.lmda == 65025 * LAMBDAS[level - 1]
-    assert translation.model.by_code("i").args["channels"] == (192 if level <= 5 else 320)
-
-
-def test_show_is_the_same_in_csv_and_cfg(dvc: DVCFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    motion = {**PHASE, "mode": "motion", "loss_on": {"R": "m_rate", "D": "0.5*warped_distortion"}}
-    rate = {**PHASE, "loss_on": {"R": "m_rate/2*r_rate", "D": "None"}}
-    dvc.phases({"first": 3, "second": 4, "third": 9}, first=motion, second=FULL_GOP, third=rate)
-    flags = ("--train_conf", "train_cfg/train.json")
-    _, translation = translate(dvc.flags(*flags))
-    shown(dvc, capsys, *flags)
-    model, train = load_run("DVC.csv", "train.cfg", "train")
-    _, test = load_run("DVC.csv", "test.cfg", "test")
-    for read, translated in (
-        (model.modules, translation.model.modules), (train.stages, stages(translation)),
-        (test.processes, translation.test.processes),
-    ):  # fmt: skip
-        assert list(map(without_place, read)) == list(map(without_place, translated))
-    assert not (dvc.path / "log").exists()
-
-
-def without_place(record: Any) -> Any:
-    """A record without where it and its keys stand."""
-    named = {field.name for field in dataclasses.fields(record)}
-    return dataclasses.replace(record, **{name: type(getattr(record, name))() for name in {"where", "places"} & named})
-
-
-def shown(dvc: DVCFolder, capsys: pytest.CaptureFixture[str], *flags: str) -> list[list[str]]:
-    """Write the files that ``--show`` prints; the commands, without the script's name."""
-    capsys.readouterr()
-    assert dvc.run(*flags, "--show") == 0
-    text, _, commands = capsys.readouterr().out.partition("==> commands <==\n")
-    for name, content in re.findall(r"==> (\S+) <==\n(.*?)\n(?===>|\Z)", text, re.DOTALL):
-        dvc.write(name, content)
-    return [shlex.split(command)[2:] for command in commands.splitlines()]
-
-
-def test_show_prints_weights_and_every_flag(dvc: DVCFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("a name, with.safetensors", "me.safetensors"):
-        dvc.write(name, "")
-    flags = ("--train_conf", "train_cfg/train.json", "--intra_weights", "a name, with.safetensors", "--ME_weights",
-             "me.safetensors", "--patch_size", "128", "--precision", "bf16-mixed", "--end_epoch", "1", "--seed", "7",
-             "--experiment_name", "a b")  # fmt: skip
-    training, testing = shown(dvc, capsys, *flags)
-    model, _ = load_run("DVC.csv", "train.cfg", "train")
-    assert model.by_code("i").weights == dvc.path / "a name, with.safetensors"
-    assert model.by_code("e").weights == dvc.path / "me.safetensors"
-    options = parse_trainer(training)
-    engine = train_options(translate(dvc.flags(*dvc.quick, *flags))[0], 1, "cpu", None)
-    assert options == dataclasses.replace(engine, run_config="train.cfg")
-    (dvc.path / "log/a b_q6/checkpoints").mkdir(parents=True)
-    dvc.write("log/a b_q6/checkpoints/last.safetensors", "")
-    test = parse_tester(testing)
-    assert (test.name, test.restore, test.intra_period, test.precision) == ("a b", "load", 12, "bf16-mixed")
-
-
-def test_show_prints_what_is_restored(dvc: DVCFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("epoch_0001", "epoch_0002", "last"):
-        dvc.write(f"log/run_q6/checkpoints/{name}.safetensors", "")
-    restored = ("--restore", "load", "--restore_exp_key", "run", "--restore_exp_epoch", "2")
-    (testing,) = shown(dvc, capsys, *restored, "--test", "--gop", "4")
-    test = parse_tester(testing)
-    assert test.checkpoint == dvc.path / "log/run_q6/checkpoints/epoch_0002.safetensors"
-    assert (test.intra_period, test.gop_size, test.write_stream, test.name) == (4, 1, True, "DVC")
-    (testing,) = shown(dvc, capsys, *restored, "--test", "--no-write_stream")
-    assert not parse_tester(testing).write_stream
-    resumed = ("--train_conf", "train_cfg/train.json", "--restore", "resume", "--restore_exp_key", "run")
-    train = parse_trainer(shown(dvc, capsys, *resumed)[0])
-    assert (train.restore, train.folder) == ("resume", dvc.path / "log/run_q6")
-
-
-def test_factorized_coders_and_other_types(dvc: DVCFolder) -> None:
-    dvc.coder("DVC_motion", 2, "GoogleFactorizedPrior")
-    dvc.write("config/DVC_inter.yml", "model_architecture: ResidualCodec\n"
-              "model_params: {width: 6, latent: {type: Gain, levels: 2}}\n")  # fmt: skip
-    _, translation = translate(dvc.flags("--test"))
-    assert translation.model.by_code("m").type.name == "FlowCodec"
-    assert translation.model.by_code("m").args == {
-        "width": 6, "channels": 8, "kernel_size": 3, "latent": {"type": "Factorized"},
-    }  # fmt: skip
-    assert translation.model.by_code("r").args == {"width": 6, "latent": {"type": "Gain", "levels": 2}}
-
-
-def test_parameters_may_be_empty_and_share_a_value(dvc: DVCFolder) -> None:
-    dvc.write("config/DVC_motion.yml", "model_architecture: FlowCodec\nmodel_params:\n")
-    dvc.write("config/DVC_inter.yml", "model_architecture: GoogleHyperPrior\n"
-              "model_params: {num_filters: &n 6, num_features: *n}")  # fmt: skip
-    _, translation = translate(dvc.flags("--test"))
-    assert translation.model.by_code("m").args == {}
-    latent = {"type": "ScaleHyperprior", "hidden": 6}
-    assert translation.model.by_code("r").args == {"width": 6, "channels": 6, "latent": latent}
-
-
-@pytest.mark.parametrize(("random", "rate"), [(True, 0.5), (False, 0.0)])
-def test_random_pairs_are_of_either_direction(
-    dvc: DVCFolder, random: bool, rate: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: dict[str, Any] = {}
-
-    def refuse(data: str, **cutting: Any) -> None:
-        asked.update(cutting)
-        raise DataError("seen")
-
-    monkeypatch.setattr("torchDVC.training.stage.training_set", refuse)
-    dvc.phases({"two": 1}, two={**PHASE, "strategy": {"stage": "2frames", "random": random}})
-    assert dvc.train("--experiment_name", "run") == 2
-    assert (asked["frames"], asked["reverse_rate"]) == (2, rate)
 
 
 # --- training
@@ -262,24 +65,6 @@ def test_both_fronts_train_equal_weights(dvc: DVCFolder, capsys: pytest.CaptureF
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-NORMALISED = '''
-from __future__ import annotations
-import torch
-from torch import nn
-from torchDVC.config.registry import codec_module
-
-@codec_module(reads="refs", encoder_reads="frame", writes="flow", encoder_only=True)
-class NormalisedEstimator(nn.Module):
-    """An estimator with statistics of its batches."""
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Sequential(nn.Conv2d(6, 2, 3, padding=1), nn.BatchNorm2d(2))
-
-    def forward(self, state, stream):
-        return {"flow": self.net(torch.cat((state["frame"], state["refs"][:, 0]), 1))[:, None]}
-'''
-
-
 def test_frozen_modules_stay_to_the_bit(dvc: DVCFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parameters, quantiles, batch statistics and optimizer state; a module thawed later starts its state anew."""
     dvc.write("plugins/estimator.py", NORMALISED)
@@ -297,12 +82,6 @@ def test_frozen_modules_stay_to_the_bit(dvc: DVCFolder, monkeypatch: pytest.Monk
     }  # fmt: skip
     assert moments(third)["motion_codec"] == 4 and moments(third)["intra_codec"] == 2
     assert torch.equal(second["model"]["motion_estimator.net.1.num_batches_tracked"], torch.tensor(2))
-
-
-def moved(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
-    """Modules any of whose tensors, quantiles and statistics included, differ between two checkpoints."""
-    own = before["model"], after["model"]
-    return {name.split(".")[0] for name in own[0] if not torch.equal(own[0][name], own[1][name])} - {"lmdas"}
 
 
 def moments(state: dict[str, Any]) -> dict[str, int]:
@@ -346,98 +125,6 @@ def test_pwcnet_is_trained_in_a_codec(dvc: DVCFolder) -> None:
     dvc.phases({"all": 2}, all={**FULL_GOP, "steps": 1})
     assert dvc.train("--experiment_name", "run", estimator="PWC") == 0
     assert "motion_estimator" in moved(dvc.checkpoint("run", "epoch_0001"), dvc.checkpoint("run"))
-
-
-# --- modules without weights
-
-
-def test_modules_without_weights_are_trained_first(dvc: DVCFolder, caplog: pytest.LogCaptureFixture) -> None:
-    """Each in a phase of its own; epochs keep the numbers that the json gives them."""
-    dvc.phases({"two": 1, "more": 2}, two={**PHASE, "steps": 1}, more={**PHASE, "steps": 1})
-    unweighted = [flag for flag in TRAINING if flag != "--no_sanity"]
-    assert dvc.bare("--experiment_name", "run", *unweighted, "--no_sanity", "--end_epoch", "1") == 0
-    assert [line.partition(":")[0] for line in caplog.messages if "trained by itself first" in line] == [
-        "intra_codec has no weights", "motion_estimator has no weights"
-    ]  # fmt: skip
-    intra, both, first = (dvc.checkpoint("run", f"epoch_{epoch:04}") for epoch in (20, 23, 24))
-    assert moved(intra, both) == {"motion_estimator"}
-    assert moved(both, first) == {"motion_codec", "motion_compensator", "residual_codec"}
-    assert dvc.bare("--experiment_name", "run", *TRAINING, "--restore", "resume") == 0
-    assert moved(first, dvc.checkpoint("run", "epoch_0025")) == moved(both, first)
-    for epoch, code in (("1", 0), ("2", 0), ("3", 2), ("23", 2)):
-        restored = ("--restore", "load", "--restore_exp_key", "run", "--restore_exp_epoch", epoch)
-        assert dvc.bare("--test", "--no-write_stream", *restored) == code
-
-
-def test_an_estimator_that_learns_from_the_first_phase_on_needs_no_weights(dvc: DVCFolder) -> None:
-    dvc.phases({"two": 1}, two={**PHASE, "frozen_modules": [], "train_intra": True})
-    _, translation = translate(dvc.flags(*TRAINING))
-    assert main_module.weighted(translate(dvc.flags(*TRAINING))[0], translation).train == translation.train
-
-
-def test_an_estimator_that_cannot_be_trained_by_itself_needs_weights(
-    dvc: DVCFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    dvc.write("plugins/estimator.py", NORMALISED)
-    monkeypatch.setenv("TORCHDVC_PLUGINS", str(dvc.path / "plugins"))
-    assert dvc.bare(*TRAINING, "--intra_weights", "none", estimator="NormalisedEstimator") == 2
-    said = "--MENet: NormalisedEstimator has no weights and cannot be trained by itself; expected --ME_weights (loss.D"
-    assert capsys.readouterr().err.startswith(said)
-
-
-def test_published_weights_of_the_estimator(dvc: DVCFolder) -> None:
-    """The estimator of a codec that a phase freezes keeps the weights of the file, those of its finest levels."""
-    tensors = spynet_tensors(6, SPYNETS["moduleBasic"])
-    torch.save(tensors, dvc.path / "spynet.pytorch")
-    dvc.phases({"two": 1}, two={**PHASE, "steps": 1})
-    assert dvc.train("--experiment_name", "run", "--ME_weights", "spynet.pytorch") == 0
-    trained = dvc.checkpoint("run")["model"]
-    assert torch.equal(trained["motion_estimator.networks.0.0.weight"], tensors["moduleBasic.1.moduleBasic.0.weight"])
-    assert torch.equal(trained["motion_estimator.networks.4.8.bias"], tensors["moduleBasic.5.moduleBasic.8.bias"])
-
-
-def test_weights_of_every_module(dvc: DVCFolder) -> None:
-    """A run's checkpoint gives each module its own."""
-    dvc.phases({"two": 1}, two={**PHASE, "steps": 1})
-    assert dvc.train("--experiment_name", "run", "--seed", "1") == 0
-    last = "log/run_q6/checkpoints/last.safetensors"
-    names = ("intra", "ME", "Motion", "MC", "Residual")
-    flags = [word for name in names for word in (f"--{name}_weights", last)]
-    dvc.phases({"two": 1}, two={**PHASE, "steps": 1, "lr": 0, "aux_lr": 0})
-    assert dvc.train("--experiment_name", "again", *flags, "--seed", "2") == 0
-    assert moved(dvc.checkpoint("run"), dvc.checkpoint("again")) == set()
-
-
-# --- intra weights
-
-
-def test_that_weights_cannot_be_downloaded_is_said_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    def refuse(quality: int, path: Path) -> None:
-        raise OSError("no route to host")
-
-    monkeypatch.setenv("TORCHDVC_CACHE", str(tmp_path))
-    monkeypatch.setattr(intra_weights, "_download", refuse)
-    assert intra_weights.intra_weights(None, 3, of_zoo=True) is None
-    (record,) = caplog.records
-    assert "quality 3 could not be downloaded (no route to host)" in record.getMessage()
-    assert intra_weights.intra_weights("none", 3, of_zoo=True) is None
-    assert intra_weights.intra_weights(None, 3, of_zoo=False) is None
-    intra_weights.cached(3).parent.mkdir()
-    intra_weights.cached(3).touch()
-    assert intra_weights.intra_weights(None, 3, of_zoo=True) == intra_weights.cached(3)
-    assert len(caplog.records) == 1
-
-
-def test_intra_weights_are_started_from(dvc: DVCFolder) -> None:
-    torch.manual_seed(5)
-    weights = ScaleHyperpriorIntra(6, 8).state_dict()
-    save_file(weights, dvc.path / "intra.safetensors")
-    dvc.phases({"two": 1}, two={**PHASE, "steps": 1})
-    assert dvc.train("--experiment_name", "run", "--intra_weights", "intra.safetensors") == 0
-    trained = dvc.checkpoint("run")["model"]
-    assert all(torch.equal(trained[f"intra_codec.{name}"], x) for name, x in weights.items())
 
 
 # --- testing
@@ -522,7 +209,7 @@ def test_the_commands_verbatim(dvc: DVCFolder) -> None:
     (dvc.path / "weights.safetensors").rename(cached)
     environment = {**os.environ, "DATAROOT": str(dvc.path / "data"), "LOG": str(dvc.path / "log"),
                    "TORCHDVC_CACHE": str(dvc.path / "cache"), "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
-    for command in (TRAIN, TEST.replace("xxx", "DVC").replace(" 22 ", " 1 ")):
+    for command in (TRAIN_COMMAND, TEST_COMMAND.replace("xxx", "DVC").replace(" 22 ", " 1 ")):
         finished = subprocess.run(
             [sys.executable, "DVC.py", *command.split()], capture_output=True, text=True, env=environment, check=False
         )

@@ -11,16 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.dvc_workspace import FULL_GOP, PHASE, DVCFolder, make_dvc_folder
+from tests.dvc_workspace import FULL_GOP, PHASE, DVCFolder
 from torchDVC.dvc_front.translation import translate
 from torchDVC.util.errors import ConfigError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture
-def dvc(tmp_path: Path, clip_folder: Path, monkeypatch: pytest.MonkeyPatch) -> DVCFolder:
-    return make_dvc_folder(tmp_path, clip_folder, monkeypatch)
 
 
 def problems(flags: list[str]) -> list[str]:
