@@ -7,13 +7,17 @@ Each case is a process of its own, whose peak is what a step adds to what the pr
 
 from __future__ import annotations
 
-import argparse
 import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from torchDVC.config.flags import flag, parse_flags
+from torchDVC.config.values import existing_file, whole
+from torchDVC.util.errors import run_command
 
 CFG = """\
 [process: clip]
@@ -55,34 +59,45 @@ def peak_of_a_step(cfg: Path) -> int:
     return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
-def measured(frames: int, more: str, args: argparse.Namespace) -> int:
+def measured(frames: int, more: str, options: Options) -> int:
     """The same in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         cfg = Path(folder) / "clip.cfg"
-        cfg.write_text(CFG.format(frames=frames, batch=args.batch, size=args.size, more=more))
+        cfg.write_text(CFG.format(frames=frames, batch=options.batch, size=options.size, more=more))
         command = [sys.executable, __file__, "--of", str(cfg)]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command line."""
+
+    size: int = flag(whole(1), "side of the clip's pictures in pixels", metavar="N", default=128)
+    batch: int = flag(whole(1), "clips in a batch", metavar="N", default=1)
+    frames: tuple[int, ...] = flag(whole(3), "lengths of the clip", many=True, metavar="N", default=(5, 9, 17, 33))
+    of: Path | None = flag(
+        existing_file, "print the bytes of a step of this train cfg alone", metavar="CFG", default=None
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; the exit code is 0."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--frames", type=int, nargs="+", default=[5, 9, 17, 33])
-    parser.add_argument("--of", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args(arguments)
-    if args.of:
-        print(peak_of_a_step(args.of))
-        return 0
+    """The command line; returns the exit code."""
+    usage = "python benchmarks/clip_memory.py [flags]"
+    return run_command(lambda: compare(parse_flags(Options, arguments, usage=usage, description=__doc__ or "")))
+
+
+def compare(options: Options) -> None:
+    """Measure and print."""
+    if options.of:
+        print(peak_of_a_step(options.of))
+        return
     base = 0
-    print(f"{'MB of a step':<30}" + "".join(f"{frames:>8}" for frames in args.frames) + " frames")
+    print(f"{'MB of a step':<30}" + "".join(f"{frames:>8}" for frames in options.frames) + " frames")
     for name, more in CASES.items():
-        peaks = [measured(frames, more, args) for frames in args.frames]
+        peaks = [measured(frames, more, options) for frames in options.frames]
         base = base or peaks[0]
         print(f"{name:<30}" + "".join(f"{peak / 1e6:>8.0f}" for peak in peaks))
         print(f"{'  times plain of the first':<30}" + "".join(f"{peak / base:>8.2f}" for peak in peaks))
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,15 +9,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.config.flags import flag, parse_flags
+from torchDVC.config.values import existing_path, whole, words
 from torchDVC.entropy.symbol_streams import ReadingStream, WritingStream
 from torchDVC.entropy.tables import Tables
 from torchDVC.models.model_file import Model
 from torchDVC.models.sequence import FrameTask, code_frames, code_sequence
+from torchDVC.util.errors import run_command
 
 
 @dataclass
@@ -96,19 +100,27 @@ def measure(model: Model, pictures: Sequence[Tensor], structure: CodingStructure
     return Share(encode, writing.seconds, decode, reading.seconds, estimated, written)
 
 
-def main() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options:
     """The command line."""
-    import argparse
 
+    model: str = flag(words, "model file, or the name of one that is kept", metavar="FILE")
+    input: Path = flag(existing_path, "clip", metavar="CLIP")
+    frames: int = flag(whole(1), "the first so many", metavar="N", default=8)
+    gop_size: int = flag(whole(1), "1 for low delay", metavar="N", default=1)
+
+
+def main() -> int:
+    """The command line; returns the exit code."""
+    usage = "python -m benchmarks.coder_share --model FILE --input CLIP [flags]"
+    return run_command(lambda: share_of(parse_flags(Options, None, usage=usage, description=__doc__ or "")))
+
+
+def share_of(options: Options) -> None:
+    """Measure, and print."""
     from torchDVC.dataset.video import open_video
     from torchDVC.models.model_store import open_model
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--input", required=True)
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--gop_size", type=int, default=1)
-    options = parser.parse_args()
     reader = open_video(options.input, frames=options.frames)
     model, structure = open_model(options.model), CodingStructure(32, options.gop_size)
     pictures = [model.codec.format.to_tensor(frame, torch.device("cpu")) for frame in reader]
@@ -123,4 +135,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    import sys
+
+    sys.exit(main())

@@ -9,11 +9,11 @@ Vimeo-90k's size (7 frames of 448x256) in a temporary folder.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +21,10 @@ import av
 import numpy as np
 import torch
 from PIL import Image
+
+from torchDVC.config.flags import flag, parse_flags
+from torchDVC.config.values import existing_path, number, whole
+from torchDVC.util.errors import run_command
 
 
 def make_clips(folder: Path, count: int) -> None:
@@ -100,23 +104,34 @@ def rates(ways: dict[str, Iterator[torch.Tensor]], seconds: float, rounds: int =
     return best
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command line."""
+
+    clips: Path | None = flag(
+        existing_path, "folder of video files to load from (default: procedural clips)", metavar="DIR", default=None
+    )
+    batch_size: int = flag(whole(1), "clips in a batch", metavar="N", default=4)
+    frames: int = flag(whole(1), "of each clip", metavar="N", default=2)
+    patch_size: int = flag(whole(1), "side of the pieces in pixels", metavar="N", default=256)
+    seconds: float = flag(number(above=True), "measured time for each way", metavar="S", default=3.0)
+
+
 def main() -> int:
+    """The command line; returns the exit code."""
+    usage = "python benchmarks/data_loading.py [flags]"
+    return run_command(lambda: compare(parse_flags(Options, None, usage=usage, description=__doc__ or "")))
+
+
+def compare(options: Options) -> None:
     """Print batches per second of each way and how many times as fast the cache is."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--clips", type=Path, help="folder of video files to load from (default: procedural clips)")
-    parser.add_argument("--batch_size", type=int, default=4)
-    parser.add_argument("--frames", type=int, default=2)
-    parser.add_argument("--patch_size", type=int, default=256)
-    parser.add_argument("--seconds", type=float, default=3.0, help="measured time for each way (default: 3)")
-    options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TORCHDVC_CACHE"] = str(Path(folder) / "cache")
         measure(Path(folder), options)
-    return 0
 
 
-def measure(folder: Path, options: argparse.Namespace) -> None:
+def measure(folder: Path, options: Options) -> None:
     from torchDVC.dataset.training import training_loader, training_set
 
     data = options.clips or folder / "clips"

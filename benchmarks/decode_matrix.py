@@ -1,6 +1,6 @@
 """What decodes identically: one stream, decoded in many arithmetics; table rows and symbols must not change.
 
-Run from the checkout: ``python -m benchmarks.decode_matrix [--model FILE] [--input CLIP] [--frames N]``.
+Run from the checkout: ``python -m benchmarks.decode_matrix --model FILE --input CLIP [--frames N]``.
 With a CUDA device, streams written on either device are decoded on the other.
 """
 
@@ -10,12 +10,15 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.config.flags import flag, parse_flags
+from torchDVC.config.values import existing_path, whole, words
 from torchDVC.entropy.exact import ExactModule
 from torchDVC.entropy.integer import arithmetic
 from torchDVC.entropy.symbol_streams import ReadingStream, SymbolStream, WritingStream
@@ -23,6 +26,7 @@ from torchDVC.entropy.tables import Tables
 from torchDVC.models.codec import Codec
 from torchDVC.models.model_file import Model
 from torchDVC.models.sequence import FrameTask, code_frames, code_sequence
+from torchDVC.util.errors import run_command
 
 
 @dataclass(frozen=True)
@@ -191,19 +195,27 @@ def _matrix(model: Model, pictures: Sequence[Tensor], structure: CodingStructure
                 yield writer, f"{reader}: {name}", sum(a == b for a, b in zip(found, expected, strict=True))
 
 
-def main() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options:
     """The command line."""
-    import argparse
 
+    model: str = flag(words, "model file, or the name of one that is kept", metavar="FILE")
+    input: Path = flag(existing_path, "clip", metavar="CLIP")
+    frames: int = flag(whole(1), "the first so many", metavar="N", default=8)
+    gop_size: int = flag(whole(1), "1 for low delay", metavar="N", default=4)
+
+
+def main() -> int:
+    """The command line; returns the exit code."""
+    usage = "python -m benchmarks.decode_matrix --model FILE --input CLIP [flags]"
+    return run_command(lambda: show(parse_flags(Options, None, usage=usage, description=__doc__ or "")))
+
+
+def show(options: Options) -> None:
+    """Decode in every way, and print how many frames are the same."""
     from torchDVC.dataset.video import open_video
     from torchDVC.models.model_store import open_model
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="model file")
-    parser.add_argument("--input", required=True, help="clip")
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--gop_size", type=int, default=4)
-    options = parser.parse_args()
     reader = open_video(options.input, frames=options.frames)
     model = open_model(options.model)
     pictures = [model.codec.format.to_tensor(frame, torch.device("cpu")) for frame in reader]
@@ -213,4 +225,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    import sys
+
+    sys.exit(main())

@@ -10,7 +10,6 @@ gets categorical models beforehand and codes the symbols grouped by model, its f
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 from collections.abc import Callable
@@ -19,6 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from torchDVC.config.flags import flag, parse_flags
+from torchDVC.config.values import number, whole
+from torchDVC.util.errors import run_command
 
 
 @dataclass(frozen=True)
@@ -156,12 +159,25 @@ def report(bits: float, count: int, rounds: int) -> None:
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--symbols", type=int, default=2_000_000)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--bits", type=float, nargs="+", default=[0.05, 0.5, 2.0, 4.0], help="bits a symbol")
-    args = parser.parse_args()
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command line."""
+
+    symbols: int = flag(whole(1), "how many each coder codes", metavar="N", default=2_000_000)
+    rounds: int = flag(whole(1), "measured one after the other", metavar="N", default=10)
+    bits: tuple[float, ...] = flag(
+        number(above=True), "bits a symbol", many=True, metavar="B", default=(0.05, 0.5, 2.0, 4.0)
+    )
+
+
+def main() -> int:
+    """The command line; returns the exit code."""
+    usage = "python benchmarks/entropy_coding.py [flags]"
+    return run_command(lambda: compare(parse_flags(Options, None, usage=usage, description=__doc__ or "")))
+
+
+def compare(options: Options) -> None:
+    """Measure and print."""
     from benchmarks.packages import needed
 
     for package in ("compressai", "constriction"):
@@ -170,8 +186,8 @@ def main() -> None:
     begin = time.process_time()
     ours(np.zeros(1, np.int32), np.zeros(1, np.int32)).encode()
     print(f"first use of the coder in this process: {time.process_time() - begin:.2f} CPU seconds")
-    for bits in args.bits:
-        report(bits, args.symbols, args.rounds)
+    for bits in options.bits:
+        report(bits, options.symbols, options.rounds)
 
 
 if __name__ == "__main__":
@@ -179,4 +195,4 @@ if __name__ == "__main__":
     import sys
 
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
-    main()
+    sys.exit(main())

@@ -9,18 +9,21 @@ values or payloads damaged before they are put into a container. Any exception b
 
 from __future__ import annotations
 
-import argparse
 import io
 import resource
 import tempfile
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from torchDVC.config.flags import flag, parse_flags
+from torchDVC.config.values import whole
+from torchDVC.util.errors import run_command
 
 if TYPE_CHECKING:
     from torchDVC.bitstream.header import Header
@@ -130,12 +133,22 @@ def decode(path: Path, tables: Tables, conceal: bool) -> str:
     return "decoded"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--streams", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command line."""
 
+    streams: int = flag(whole(1), "damaged streams to decode", metavar="N", default=100_000)
+    seed: int = flag(whole(0), "of the damage", metavar="N", default=0)
+
+
+def main() -> int:
+    """The command line; returns the exit code."""
+    usage = "python benchmarks/fuzz_bitstream.py [flags]"
+    return run_command(lambda: fuzz(parse_flags(Options, None, usage=usage, description=__doc__ or "")))
+
+
+def fuzz(options: Options) -> None:
+    """Decode damaged streams; print how they end."""
     from torchDVC.bitstream.header import Header
     from torchDVC.entropy.tables import gaussian_tables
 
@@ -143,18 +156,18 @@ def main() -> None:
     b_frames = Header(64, 48, None, Fraction(25), "bt709", "limited", 8, 4, 0, bytes(16))
     headers = [b_frames, replace(b_frames, intra_period=4, gop_size=1)]
     originals = [(header, coded := coded_frames(header, tables, 11), contained(header, coded)) for header in headers]
-    rng = np.random.default_rng(args.seed)
+    rng = np.random.default_rng(options.seed)
     outcomes: Counter[str] = Counter()
     slowest = 0.0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mutant.lcp"
-        for i in range(args.streams):
+        for i in range(options.streams):
             path.write_bytes(mutant(*originals[i % 2], rng))
             begin = time.process_time()
             outcomes[decode(path, tables, conceal=i % 3 == 0)] += 1
             slowest = max(slowest, time.process_time() - begin)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{args.streams} damaged streams: {dict(outcomes)}; slowest {slowest:.3f} s, peak memory {memory:.0f} MiB")
+    print(f"{options.streams} damaged streams: {dict(outcomes)}; slowest {slowest:.3f} s, peak memory {memory:.0f} MiB")
 
 
 if __name__ == "__main__":
@@ -162,4 +175,4 @@ if __name__ == "__main__":
     import sys
 
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
-    main()
+    sys.exit(main())

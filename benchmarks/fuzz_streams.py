@@ -27,9 +27,11 @@ from torchDVC.bitstream.container_writer import ContainerWriter
 from torchDVC.bitstream.header import HEADER_BYTES, MAX_FRAMES, Header
 from torchDVC.bitstream.packets import MARKER, SYNC, Packet, checksum, varint
 from torchDVC.bitstream.playback import MOST_FILLED
+from torchDVC.config.flags import flag, parse_flags
+from torchDVC.config.values import existing_file, whole, words
 from torchDVC.dataset.video import Frame, VideoInfo, VideoWriter
 from torchDVC.models.model_file import Model
-from torchDVC.util.errors import BitstreamError, CheckpointError
+from torchDVC.util.errors import BitstreamError, CheckpointError, run_command
 from torchDVC.util.progress import Progress
 
 LONGEST = 20.0
@@ -183,20 +185,29 @@ def outcomes(model: Model, originals: Sequence[Original], numbers: range, folder
         yield number, outcome
 
 
-def main() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options:
     """The command line."""
-    import argparse
+
+    streams: tuple[Path, ...] = flag(existing_file, "streams to damage", many=True, metavar="S.lcp")
+    model: str = flag(words, "model file, or the name of one that is kept", metavar="FILE")
+    count: int = flag(whole(1), "mutations", metavar="N", default=100_000)
+    first: int = flag(whole(0), "number of the first one", metavar="N", default=0)
+
+
+def main() -> int:
+    """The command line; returns the exit code."""
+    usage = "python -m benchmarks.fuzz_streams --streams S.lcp … --model FILE [flags]"
+    return run_command(lambda: fuzz(parse_flags(Options, None, usage=usage, description=__doc__ or "")))
+
+
+def fuzz(options: Options) -> None:
+    """Decode damaged streams; print how they end."""
     import tempfile
 
     from torchDVC.models.model_store import open_model
     from torchDVC.util.progress import Progress
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--streams", nargs="+", type=Path, required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--first", type=int, default=0)
-    options = parser.parse_args()
     model, originals = open_model(options.model), [Original.read(path) for path in options.streams]
     numbers = range(options.first, options.first + options.count)
     found: Counter[str] = Counter()
@@ -208,4 +219,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    import sys
+
+    sys.exit(main())

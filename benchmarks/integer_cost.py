@@ -9,18 +9,22 @@ and so the pictures, differ between the two, hence rate and PSNR are both compar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.config import Modes
+from torchDVC.config.flags import flag, parse_flags
+from torchDVC.config.values import existing_path, whole, words
 from torchDVC.dataset.video import open_video
 from torchDVC.entropy.integer import arithmetic
 from torchDVC.entropy.symbol_streams import EstimatingStream
 from torchDVC.models.codec import Codec
 from torchDVC.models.sequence import code_sequence
 from torchDVC.results.metrics import plane_psnr
+from torchDVC.util.errors import run_command
 
 
 def rate_and_psnr(
@@ -60,19 +64,28 @@ def _codecs(model_config: str, checkpoints: Sequence[Path]) -> Iterator[tuple[st
         yield path.stem, codec.eval()
 
 
-def main() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options:
     """The command line."""
-    import argparse
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model_config", required=True)
-    parser.add_argument("--checkpoints", nargs="+", type=Path, required=True)
-    parser.add_argument("--inputs", nargs="+", type=Path, required=True)
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--gop_size", type=int, default=1)
-    for key, default in (("imode", "i"), ("pmode", "emcr"), ("bmode", "emcr")):
-        parser.add_argument(f"--{key}", default=default)
-    options = parser.parse_args()
+    model_config: str = flag(words, "model csv under configs/model, or a path", metavar="CSV")
+    checkpoints: tuple[Path, ...] = flag(existing_path, "one for each rate point", many=True, metavar="FILE")
+    inputs: tuple[Path, ...] = flag(existing_path, "clips", many=True, metavar="CLIP")
+    frames: int = flag(whole(1), "the first so many of each clip", metavar="N", default=16)
+    gop_size: int = flag(whole(1), "1 for low delay", metavar="N", default=1)
+    imode: str = flag(words, "modules that run on I frames", metavar="CODES", default="i")
+    pmode: str = flag(words, "modules that run on P frames", metavar="CODES", default="emcr")
+    bmode: str = flag(words, "modules that run on B frames", metavar="CODES", default="emcr")
+
+
+def main() -> int:
+    """The command line; returns the exit code."""
+    usage = "python -m benchmarks.integer_cost --model_config CSV --checkpoints A B … --inputs CLIP … [flags]"
+    return run_command(lambda: compare(parse_flags(Options, None, usage=usage, description=__doc__ or "")))
+
+
+def compare(options: Options) -> None:
+    """Measure and print, point by point."""
     modes = Modes("all", options.imode, options.pmode, options.bmode)
     structure = CodingStructure(32, options.gop_size)
     codecs = list(_codecs(options.model_config, options.checkpoints))
@@ -91,4 +104,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    import sys
+
+    sys.exit(main())
