@@ -94,6 +94,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not ended.value.code
 
     monkeypatch.setattr(demo, "run", run)
+    monkeypatch.setattr("torchDVC.util.start.until_ready", lambda: None)  # this process has handlers of its own
     monkeypatch.syspath_prepend(demo.ROOT / "plots")
 
 
