@@ -261,6 +261,16 @@ def test_rates_that_hardly_overlap_are_not_compared(tmp_path):
     assert [(line["value"], line["text"]) for line in data["bd"][0]["lines"]] == [(None, "not comparable")] * 2
 
 
+def test_what_became_of_a_codec_is_compared_with_it(tmp_path):
+    rows = [row for name, factor in (("ours", 1.0), ("ours trained on", 0.9), ("x264", 1.25))
+            for row in curve_rows(name, {factor * rate: psnr for rate, psnr in ((0.1, 30.0), (0.2, 33.0), (0.4, 36.0))})]
+    write_rows(tmp_path / "rd.csv", rows)
+    assert data_of(write_report([tmp_path]))["outcome"] == [
+        "ours needs 20.0 % less rate than x264 for the same PSNR-RGB.",
+        "ours trained on needs 28.0 % less rate than x264 and 10.0 % less than ours for the same PSNR-RGB.",
+    ]
+
+
 def test_codecs_at_the_nearest_rate_stand_beside(tmp_path):
     folder = write_coded(tmp_path)
     data = data_of(write_report([folder]))

@@ -13,11 +13,14 @@ if __name__ == "__main__":
     program("torchDVC.demo")
 
 import configparser
+import contextlib
 import io
+import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -113,10 +116,11 @@ class Demo:
 
     def show(self) -> None:
         """Test the codec as it is beside the anchors."""
-        self._test(self.start.name, self.start.weights)
-        run("-m", "torchDVC.anchors", "--datasets", *self.clips.test_sets, *self._sequences("--seqs"),
-            "--codecs", *ANCHORS, "--qualities", *ANCHOR_QUALITIES, "--tune", "psnr", "--frames", self.clips.frames,
-            "--intra_period", INTRA_PERIOD, "--save_dir", self.results / "anchors")
+        anchors = ["-m", "torchDVC.anchors", "--datasets", *self.clips.test_sets, *self._sequences("--seqs"),
+                   "--codecs", *ANCHORS, "--qualities", *ANCHOR_QUALITIES, "--tune", "psnr", "--frames",
+                   self.clips.frames, "--intra_period", INTRA_PERIOD, "--save_dir", self.results / "anchors"]
+        with beside(*anchors):
+            self._test(self.start.name, self.start.weights)
         self._draw()
 
     def train(self) -> None:
@@ -191,9 +195,41 @@ def write_last_stage(shipped: Path, path: Path, values: Mapping[str, str]) -> Pa
 
 def run(*arguments: object) -> None:
     """Show a Python command line and run it; raises `LCPError` when it fails, having said why itself."""
+    _check(subprocess.run(_command(arguments), env=_environment(), check=False).returncode)
+
+
+@contextlib.contextmanager
+def beside(*arguments: object) -> Iterator[None]:
+    """Show a Python command line and run it while the body runs; what it says comes when both have ended.
+
+    Raises `LCPError` when it fails; it ends where the body fails.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+        command = _command(arguments, " &")
+        with subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=_environment()) as process:
+            try:
+                yield
+            except BaseException:
+                process.terminate()
+                raise
+        said.seek(0)
+        print(f"\n{said.read().rstrip()}", flush=True)
+    _check(process.returncode)
+
+
+def _command(arguments: Sequence[object], mark: str = "") -> list[str]:
+    """A Python command line, shown as it would be typed."""
     words = [str(argument) for argument in arguments]
-    print(f"\n$ python {shlex.join(words)}", flush=True)
-    code = subprocess.run([sys.executable, *words], check=False).returncode
+    print(f"\n$ python {shlex.join(words)}{mark}", flush=True)
+    return [sys.executable, *words]
+
+
+def _environment() -> dict[str, str]:
+    """Threads that wait for others sleep, as two commands share the processor."""
+    return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+
+
+def _check(code: int) -> None:
     if code:
         raise LCPError(f"the demo stops: this command ended with exit code {code}")
 

@@ -21,11 +21,15 @@ def what_was_run(rows: Sequence[RDRow], anchors: Iterable[str]) -> str:
 
 
 def how_it_came_out(rows: Sequence[RDRow], metric: str, anchors: Iterable[str]) -> Iterator[str]:
-    """A sentence for each tested codec and data set: its BD-rates against all anchors that were run beside it."""
+    """A sentence for each tested codec and data set: its BD-rates against all anchors that were run beside it.
+
+    Those after the first, such as what became of a codec that was trained on, are compared with the first too.
+    """
     notes: list[str] = []  # the page says them already
     of_sequences, means = curves(rows, metric), possible_mean_curves(rows, metric, notes)
     tested, others = _tested(rows, anchors)
-    tables = {other: bd_table(of_sequences, means, other) for other in others if _has(other, of_sequences, means)}
+    references = [other for other in (*others, tested[0]) if _has(other, of_sequences, means)]
+    tables = {other: bd_table(of_sequences, means, other) for other in references}
     datasets = list(dict.fromkeys(row.dataset for row in rows))
     for codec in tested:
         for dataset in datasets:
