@@ -271,6 +271,14 @@ def test_what_became_of_a_codec_is_compared_with_it(tmp_path):
     ]
 
 
+def test_how_training_went_is_said(tmp_path, capsys):
+    write_training(tmp_path / "base")
+    assert main([str(tmp_path)]) == 0
+    said = "Training base: the validation loss was 1 at first and ended 50.0 % lower."
+    assert data_of(tmp_path / "report.html")["outcome"] == [said]
+    assert said in capsys.readouterr().out
+
+
 def test_codecs_at_the_nearest_rate_stand_beside(tmp_path):
     folder = write_coded(tmp_path)
     data = data_of(write_report([folder]))

@@ -17,7 +17,7 @@ from torchDVC.report.beside import beside, clip_of, reconstructions
 from torchDVC.report.data import Results, read_results, report_data, to_json
 from torchDVC.report.films import films, spread
 from torchDVC.report.images import choose, embed, find_pictures, with_beside
-from torchDVC.report.training import metrics_files, training_runs
+from torchDVC.report.training import how_training_went, metrics_files, training_runs
 from torchDVC.results.bd_rate import choose_anchor
 from torchDVC.results.rows import gather
 from torchDVC.util.errors import DataError, run_command
@@ -49,9 +49,13 @@ def write_report(
         title: heading of the page.
         frames: the most frames whose pictures are shown.
     """
+    return _write(_data(folders, anchor, frames), folders, out, title)
+
+
+def _write(data: dict[str, Any], folders: Sequence[Path], out: Path | None, title: str) -> Path:
     if out is None:
         out = (folders[0] if folders[0].is_dir() else folders[0].parent) / "report.html"
-    write_text(out, render(_data(folders, anchor, frames), title))
+    write_text(out, render(data, title))
     return out
 
 
@@ -88,10 +92,9 @@ def _run(argv: Sequence[str] | None) -> None:
     options = parse_flags(
         ReportOptions, argv, usage="python -m torchDVC.report RESULTS [flags]", description=__doc__ or ""
     )
-    out = write_report(
-        options.results, options.out, anchor=options.anchor, title=options.title, frames=options.frames
-    )
-    print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    data = _data(options.results, options.anchor, options.frames)
+    out = _write(data, options.results, options.out, options.title)
+    print(*data["outcome"], f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)", sep="\n")
 
 
 def _data(folders: Sequence[Path], anchor: str, frames: int) -> dict[str, Any]:
@@ -103,6 +106,7 @@ def _data(folders: Sequence[Path], anchor: str, frames: int) -> dict[str, Any]:
     room = LARGEST - len(to_json(data)) - len(to_json(training))
     if room < 0:
         raise DataError(f"{len(data['points'])} rate points are too many for a page; report fewer folders at a time")
+    data["outcome"] += how_training_went(training)
     return {**data, "training": training, **_shown(results, anchor, frames, room, data["notes"])}
 
 
