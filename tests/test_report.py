@@ -262,8 +262,9 @@ def test_rates_that_hardly_overlap_are_not_compared(tmp_path):
 
 
 def test_what_became_of_a_codec_is_compared_with_it(tmp_path):
+    points = {0.1: 30.0, 0.2: 33.0, 0.4: 36.0}
     rows = [row for name, factor in (("ours", 1.0), ("ours trained on", 0.9), ("x264", 1.25))
-            for row in curve_rows(name, {factor * rate: psnr for rate, psnr in ((0.1, 30.0), (0.2, 33.0), (0.4, 36.0))})]
+            for row in curve_rows(name, {factor * rate: psnr for rate, psnr in points.items()})]
     write_rows(tmp_path / "rd.csv", rows)
     assert data_of(write_report([tmp_path]))["outcome"] == [
         "ours needs 20.0 % less rate than x264 for the same PSNR-RGB.",
@@ -274,7 +275,7 @@ def test_what_became_of_a_codec_is_compared_with_it(tmp_path):
 def test_how_training_went_is_said(tmp_path, capsys):
     write_training(tmp_path / "base")
     assert main([str(tmp_path)]) == 0
-    said = "Training base: the validation loss was 1 at first and ended 50.0 % lower."
+    said = "The validation loss of base was 1 at first and ended 50.0 % lower."
     assert data_of(tmp_path / "report.html")["outcome"] == [said]
     assert said in capsys.readouterr().out
 

@@ -46,13 +46,13 @@ def training_runs(files: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def how_training_went(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """A sentence for each run of `training_runs` that was validated more than once: its loss at first and at the end."""
+    """A sentence for each run of `training_runs` that was validated more than once: its loss, first and last."""
     for run in runs:
         losses = [value for _, _, value in run["terms"].get("val_loss", ())]
         if losses:
             amount = 100 * (losses[-1] / losses[0] - 1)
             became = f"{abs(amount):.1f} % {'lower' if amount < 0 else 'higher'}"
-            yield f"Training {run['name']}: the validation loss was {losses[0]:.4g} at first and ended {became}."
+            yield f"The validation loss of {run['name']} was {losses[0]:.4g} at first and ended {became}."
 
 
 def _spread(pictures: Sequence[Path]) -> list[Path]:
