@@ -29,7 +29,7 @@ from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import Model, save_model
 from torchDVC.models.sequence import in_display_order
 from torchDVC.util.beside import read_ahead
-from torchDVC.util.device import choose_device, described
+from torchDVC.util.device import CODING_LAYOUT, choose_device, described
 from torchDVC.util.errors import BitstreamError, CheckpointError, ConfigError, DataError, describe_os_error
 from torchDVC.util.files import STANDARD
 from torchDVC.util.progress import Progress
@@ -192,7 +192,7 @@ def info(options: InfoOptions) -> None:
 
 def move(model: Model, device: torch.device) -> None:
     """Take a model to a device; said where it is for another one only."""
-    model.codec.to(device)
+    model.codec.to(device, memory_format=CODING_LAYOUT)
     if model.device and model.device != described(device):
         _log.warning(
             "model %s is for %s; here is %s: decoded pictures may be wrong", model, model.device, described(device)

@@ -38,7 +38,7 @@ from torchDVC.testing.memory import Setting, peak_memory, shown
 from torchDVC.testing.pictures import chosen_frames, filmed_frames
 from torchDVC.testing.real_streams import RealCoder, RealStream
 from torchDVC.util.beside import Beside, read_ahead
-from torchDVC.util.device import autocast
+from torchDVC.util.device import CODING_LAYOUT, autocast
 from torchDVC.util.errors import ConfigError
 from torchDVC.util.files import atomic_folder
 from torchDVC.util.locks import locked
@@ -67,7 +67,7 @@ class Tester(Runner):
         self.structure = CodingStructure(options.intra_period, options.gop_size)
         for process in config.processes:
             self._check_modes(process, self.structure.types(), "")
-        self.codec.eval()
+        self.codec.eval().to(memory_format=CODING_LAYOUT)
         self.arithmetic = self.precision("32")
         self.points = self._rate_points()
         self.checkpoint = ""
