@@ -1,4 +1,4 @@
-"""How fast P frames are coded: the baseline in both memory layouts, beside compressai's ssf2020 and others in one run.
+"""How fast P frames are coded: the baseline in all that it may code in, beside compressai's ssf2020 in one run.
 
     python benchmarks/coding_speed.py [--width N] [--height N] [--repeats N] [--threads N] [--dcvc FOLDER]
 
@@ -18,11 +18,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from torchDVC.util.arithmetic import Arithmetic
+
+CPU = torch.device("cpu")
 REFERENCE = "ssf2020"
 FRAMES = 4
 
@@ -43,7 +47,7 @@ class Times:
         return tuple(statistics.median(b / a for b, a in zip(*pair, strict=True)) for pair in pairs)  # type: ignore[return-value]
 
 
-def ours(pictures: Sequence[Tensor], memory_format: torch.memory_format) -> Callable[[], Seconds]:
+def ours(pictures: Sequence[Tensor], arithmetic: Arithmetic) -> Callable[[], Seconds]:
     """The baseline's P frames, from real payloads, with the command line's loops."""
     from torchDVC.coding_structure import CodingStructure
     from torchDVC.config import load_run
@@ -54,7 +58,7 @@ def ours(pictures: Sequence[Tensor], memory_format: torch.memory_format) -> Call
 
     config, tests = load_run("baseline.csv", "baseline.cfg", "test")
     model = fixed(build_codec(config).eval(), tests.processes[0])
-    model.codec.to(memory_format=memory_format)
+    model.codec.compute_in(arithmetic, CPU)
     height, width = pictures[0].shape[-2:]
 
     def run() -> Seconds:
@@ -130,11 +134,11 @@ def measure(candidates: dict[str, Callable[[], Seconds]], repeats: int) -> dict[
 
 def report(times: dict[str, Times]) -> str:
     """A line a candidate: milliseconds a frame, and the speed relative to ssf2020."""
-    lines = [f"{'P frames':<26}{'encode':>9}{'decode':>9} ms{'encode':>9}{'decode':>8} times {REFERENCE}'s speed"]
+    lines = [f"{'P frames':<34}{'encode':>9}{'decode':>9} ms{'encode':>9}{'decode':>8} times {REFERENCE}'s speed"]
     for name, own in times.items():
         encode, decode = (1e3 * statistics.median(seconds) for seconds in (own.encode, own.decode))
         of_encode, of_decode = own.over(times[REFERENCE])
-        lines.append(f"{name:<26}{encode:>9.0f}{decode:>9.0f}   {of_encode:>9.2f}{of_decode:>8.2f}")
+        lines.append(f"{name:<34}{encode:>9.0f}{decode:>9.0f}   {of_encode:>9.2f}{of_decode:>8.2f}")
     return "\n".join(lines)
 
 
@@ -146,14 +150,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dcvc", type=Path)
     args = parser.parse_args(arguments)
     from torchDVC.dataset.procedural import procedural_clip
+    from torchDVC.util.arithmetic import AUTO
+    from torchDVC.util.arithmetic import candidates as candidates_here
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     clip = procedural_clip(0, FRAMES, (args.width, args.height))
     pictures = [torch.from_numpy(rgb).float()[None] / 255 for rgb in clip]
     candidates = {REFERENCE: ssf2020(pictures)}
-    for layout in ("contiguous_format", "channels_last"):
-        candidates[f"baseline {layout.removesuffix('_format')}"] = ours(pictures, getattr(torch, layout))
+    for arithmetic in candidates_here(AUTO, AUTO, CPU):
+        candidates[f"baseline {arithmetic}"] = ours(pictures, arithmetic)
     if args.dcvc:
         candidates["DCVC-DC, no entropy coder"] = dcvc(pictures, args.dcvc)
     print(report(measure(candidates, args.repeats)))

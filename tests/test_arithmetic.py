@@ -7,10 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.lively_models import lively
 from tests.small_model import TRAIN, SmallModel, different
+from torchDVC.bitstream import arithmetic as coding
+from torchDVC.bitstream.container_reader import ContainerReader
+from torchDVC.codec import main as codec_main
+from torchDVC.config import Modes
 from torchDVC.models import checkpoints
-from torchDVC.training import arithmetic
-from torchDVC.training.arithmetic import Arithmetic, candidates, fastest
+from torchDVC.models.model_file import fixed
+from torchDVC.util import arithmetic
+from torchDVC.util.arithmetic import Arithmetic, candidates, fastest
 
 AUTO = TRAIN.replace("precision = 32", "precision = auto").replace("= contiguous", "= auto")
 CHOICES = [Arithmetic(p, f) for p in ("32", "bf16-mixed") for f in ("contiguous", "channels_last")]
@@ -83,11 +89,75 @@ def test_a_candidate_that_was_disturbed_once_has_another_turn() -> None:
     assert fastest(CHOICES, lambda choice, steps: (next(turns[choice]), 1.0))[0] == CHOICES[1]
 
 
-def test_what_a_cfg_or_a_flag_says_is_not_tried(small_model: SmallModel, tmp_path: Path) -> None:
-    from torchDVC.config import Stage
-
+def test_what_is_said_is_not_tried() -> None:
     device = torch.device("cpu")
-    assert candidates(Stage("a", precision="32", memory_format="contiguous"), None, device) == [CHOICES[0]]
-    said = candidates(Stage("a", memory_format="channels_last"), "bf16-mixed", device)
+    assert candidates("32", "contiguous", device) == [CHOICES[0]]
+    said = candidates("bf16-mixed", "channels_last", device)
     assert said == [Arithmetic("bf16-mixed", "channels_last")]
-    assert candidates(Stage("a", precision="32"), None, device) == CHOICES[:2]
+    assert candidates("32", "auto", device) == CHOICES[:2]
+
+
+# --- of coding
+
+
+@pytest.fixture
+def trial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
+    """Models of any size are tried; the seconds that a frame takes, by what it is computed in."""
+    from torchDVC.models.codec import Codec
+
+    seconds = {str(choice): 4.0 for choice in CHOICES}
+    latest = [""]
+    settle = Codec.compute_in
+
+    def note(self: Codec, chosen: Arithmetic, device: torch.device) -> None:
+        latest[0] = str(chosen)
+        settle(self, chosen, device)
+
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    monkeypatch.delenv("TORCHDVC_MODELS", raising=False)
+    monkeypatch.setattr(arithmetic, "native_bf16", lambda device: True)
+    monkeypatch.setattr(Codec, "compute_in", note)
+    monkeypatch.setattr(coding, "SMALL", 0)
+    monkeypatch.setattr(coding, "STRAY", 1.0)
+    monkeypatch.setattr(coding, "timed", lambda action, _: (seconds[latest[0]], action()))
+    return seconds
+
+
+def test_an_encoder_takes_the_fastest_says_it_once_and_the_decoder_follows(
+    small_model: SmallModel, trial: dict[str, float], clip_folder: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    model = str(tmp_path / "model.safetensors")
+    checkpoints.save(tmp_path / "weights.safetensors", {"model": lively(small_model.codec()).state_dict()})
+    folder = small_model.path
+    sources = ["--model_config", str(folder / "model.csv"), "--run_config", str(folder / "test.cfg")]
+    sources += ["--checkpoint", str(tmp_path / "weights.safetensors")]
+    assert codec_main(["export", *sources, "--out", model]) == 0
+
+    def encode(name: str, *flags: str) -> tuple[str, str]:
+        """The precision of a stream, and what was said."""
+        arguments = ["encode", str(clip_folder / "one.y4m"), str(tmp_path / name), "--model", model, "--frames", "3"]
+        assert codec_main([*arguments, "--device", "cpu", *flags]) == 0
+        with ContainerReader(tmp_path / name) as reader:
+            return reader.header.precision, capsys.readouterr().err
+
+    trial["bf16-mixed channels_last"] = 1.0
+    precision, said = encode("first.lcp")
+    assert precision == "bf16-mixed" and said.count("bf16-mixed channels_last, 1.000 s a frame of 256x192 (") == 1
+    trial["32 contiguous"] = 0.1  # later: the choice is kept
+    precision, said = encode("second.lcp")
+    assert precision == "bf16-mixed" and "a frame of" not in said
+    assert (tmp_path / "first.lcp").read_bytes() == (tmp_path / "second.lcp").read_bytes()
+    assert encode("third.lcp", "--precision", "32")[0] == "32"
+    assert codec_main(["decode", str(tmp_path / "first.lcp"), str(tmp_path / "out.y4m"), "--device", "cpu"]) == 0
+
+
+def test_small_models_are_not_tried(
+    small_model: SmallModel, trial: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coding, "SMALL", 10**9)
+    model = fixed(small_model.codec(), Modes("i"))
+    said: list[str] = []
+    cpu = torch.device("cpu")
+    chosen = [coding.fastest_here(model, cpu, precision, said.append) for precision in ("auto", "16-mixed")]
+    assert chosen == [Arithmetic("32", "channels_last"), Arithmetic("16-mixed", "channels_last")] and not said

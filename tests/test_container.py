@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from torchDVC.bitstream.container_reader import ContainerReader
 from torchDVC.bitstream.container_writer import write_container
-from torchDVC.bitstream.header import ASPECTS, HEADER_BYTES, HEADER_FIELDS, Header
+from torchDVC.bitstream.header import ASPECTS, HEADER_BYTES, HEADER_FIELDS, PRECISIONS, Header
 from torchDVC.bitstream.packets import SYNC, IntraEntry, checksum, varint
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.util.errors import BitstreamError
@@ -113,6 +113,7 @@ def test_golden_bytes(path):
         range=st.sampled_from(["limited", "full"]),
         same_device=st.booleans(),
         aspect=st.sampled_from(ASPECTS),
+        precision=st.sampled_from(PRECISIONS),
         intra_period=st.integers(0, 65535),
         gop_size=st.sampled_from([1, 2, 4, 8, 16, 32, 64, 128]),
         quality=st.integers(0, 255),
@@ -130,6 +131,7 @@ WRONG_HEADERS = {
     "height is 20000; expected 1 to 16384": {"height": 20000},
     "pictures of 16384x16384; expected at most 67108864 pixels": {"width": 16384, "height": 16384},
     "matrix is 'bt2020'; expected bt601 or bt709": {"matrix": "bt2020"},
+    "precision is '8'; expected 32 or bf16-mixed or 16-mixed": {"precision": "8"},
     "gop_size is 3; expected a power of two": {"gop_size": 3},
     "gop_size is 256; expected a power of two up to 128": {"gop_size": 256},
     "intra_period is 70000; expected 0 to 65535": {"intra_period": 70000},

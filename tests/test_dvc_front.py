@@ -33,8 +33,8 @@ from torchDVC.models import checkpoints
 from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra
 from torchDVC.results.conditions import curves
 from torchDVC.results.rows import read_frames, read_rows
-from torchDVC.training.arithmetic import Arithmetic
 from torchDVC.training.optimizers import AUX
+from torchDVC.util.arithmetic import Arithmetic
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 

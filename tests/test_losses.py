@@ -16,6 +16,7 @@ from torchDVC.models.distortions import load_distortion
 from torchDVC.models.loss import StageLoss
 from torchDVC.training.optimizers import AUX, make_optimizer, set_memory_format
 from torchDVC.training.trainer import Trainer
+from torchDVC.util.arithmetic import Arithmetic
 
 
 def stage_loss(model: SmallModel, text: str, *flags: str) -> dict[str, float]:
@@ -122,7 +123,7 @@ def test_a_change_of_layout_does_not_mix_up_the_optimizers_state(small_model: Sm
         codec = small_model.codec()
         update = make_optimizer(codec, optimizer)
         for layout in layouts:
-            set_memory_format(codec, update, layout)
+            set_memory_format(codec, update, Arithmetic("32", layout).layout)
             for group in update.param_groups:
                 group["lr"] = 0.01
             for parameter in codec.parameters():

@@ -17,6 +17,7 @@ from torchDVC.dataset.frame import VideoInfo
 from torchDVC.entropy.symbol_streams import EstimatingStream, ReadingStream, WritingStream
 from torchDVC.models.model_file import Model, load_model, save_model
 from torchDVC.models.sequence import code_sequence, in_display_order
+from torchDVC.util.arithmetic import Arithmetic
 from torchDVC.util.errors import BitstreamError, ConfigError
 
 SHIPPED = sorted(path.stem for path in (CONFIGS / "model").glob("*.csv"))
@@ -77,6 +78,21 @@ def test_full_hd(models: tuple[Model, Model], structure: CodingStructure, tmp_pa
     decoded = read_stream(tmp_path / "a.lcp", decoder)
     assert [decoded[index].shape[-2:] for index in range(3)] == 3 * [(1080, 1920)]
     assert all(torch.equal(decoded[index], expected[index]) for index in range(3))
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_a_decoder_computes_as_the_stream_says(precision: str, tmp_path: Path) -> None:
+    encoder, decoder = (lively_model(small(load_model_config("baseline.csv"))) for _ in range(2))
+    pictures = clip(3, (70, 90))
+    in_float32 = write_stream(tmp_path / "32.lcp", encoder, LOW_DELAY, pictures)
+    encoder.codec.compute_in(Arithmetic(precision, "contiguous"), torch.device("cpu"))
+    expected = write_stream(tmp_path / "a.lcp", encoder, LOW_DELAY, pictures)
+    decoded = read_stream(tmp_path / "a.lcp", decoder)
+    for index, picture in expected.items():
+        torch.testing.assert_close(decoded[index], picture, atol=1e-3, rtol=0)
+        assert float((picture - in_float32[index]).abs().max()) > 1e-3  # so not in float32
+    read_stream(tmp_path / "32.lcp", decoder)
+    assert decoder.codec.precision == "32"
 
 
 def test_files_are_as_long_as_estimated(models: tuple[Model, Model], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from torchDVC.bitstream.arithmetic import coded_in, fastest_here
 from torchDVC.bitstream.container_reader import ContainerReader
 from torchDVC.bitstream.container_writer import ContainerWriter, write_container
 from torchDVC.bitstream.export import export_model
@@ -28,8 +29,9 @@ from torchDVC.models import model_store
 from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import Model, save_model
 from torchDVC.models.sequence import in_display_order
+from torchDVC.util.arithmetic import Arithmetic
 from torchDVC.util.beside import read_ahead
-from torchDVC.util.device import CODING_LAYOUT, choose_device, described
+from torchDVC.util.device import choose_device, described
 from torchDVC.util.errors import BitstreamError, CheckpointError, ConfigError, DataError, describe_os_error
 from torchDVC.util.files import STANDARD
 from torchDVC.util.progress import Progress
@@ -71,11 +73,12 @@ def encode(options: EncodeOptions) -> None:
     quality = (model.codec.levels - 1) // 2 if options.quality is None else options.quality
     structure = CodingStructure(options.intra_period, options.gop_size)
     header = header_of(model, reader.info, structure, quality)
-    print(f"{options.input}: {reader.info.read_in(model.codec.format.bits)}", file=sys.stderr)
+    _say(f"{options.input}: {reader.info.read_in(model.codec.format.bits)}")
     _keep(model)
     if options.rdoq is not None:
         model = replace(model, modes=replace(model.modes, rdoq=options.rdoq))
-    move(model, device)
+    move(model, device, fastest_here(model, device, options.precision, _say))
+    header = replace(header, precision=model.codec.precision)
 
     def sources() -> Iterator[Tensor]:
         return (model.codec.format.to_tensor(frame, device) for frame in reader)
@@ -94,6 +97,10 @@ def encode(options: EncodeOptions) -> None:
         _warn_of_rate(size, frames, bits, header)
     how = f"model {model}" + f", rdoq {model.modes.rdoq:g}" * (model.modes.rdoq > 0)
     print(f"{options.output}: {frames} frames, {size} bytes, {', '.join(_rates(size, header, frames))}, {how}")
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr)
 
 
 def _keep(model: Model) -> None:
@@ -154,7 +161,7 @@ def decode(options: DecodeOptions) -> None:
         if header.frames is not None and options.start >= header.frames:
             raise ConfigError([f"--start {options.start}; {options.input} has frames 0 to {header.frames - 1}"])
         model = _model_of(header, options.model)
-        move(model, device)
+        move(model, device, coded_in(model, device, header.precision))
         info = VideoInfo(
             header.width, header.height, header.frames, header.fps, header.matrix, header.range, str(options.input),
             model.codec.format.bits, aspect=header.aspect,
@@ -183,16 +190,17 @@ def info(options: InfoOptions) -> None:
             print(f"bits of modules are not shown: {error}")
             lines = inspection.packets()
         else:
-            move(model, choose_device(options.device))
+            device = choose_device(options.device)
+            move(model, device, coded_in(model, device, reader.header.precision))
             print(f"model         {model}, {model.codec.levels} quality levels, works in {model.codec.format.name}")
             lines = inspection.frames(model)
         for line in lines:
             print(line)
 
 
-def move(model: Model, device: torch.device) -> None:
-    """Take a model to a device; said where it is for another one only."""
-    model.codec.to(device, memory_format=CODING_LAYOUT)
+def move(model: Model, device: torch.device, arithmetic: Arithmetic) -> None:
+    """Let a model compute on a device; said where it is for another one only."""
+    model.codec.compute_in(arithmetic, device)
     if model.device and model.device != described(device):
         _log.warning(
             "model %s is for %s; here is %s: decoded pictures may be wrong", model, model.device, described(device)

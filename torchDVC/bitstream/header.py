@@ -14,6 +14,8 @@ VERSION = 1
 GOP_SIZES = tuple(1 << n for n in range(8))
 REFERENCES_SHIFT = 4
 """A byte of the header holds the logarithm of the GOP size and, from this bit on, references of P frames minus 1."""
+MATRICES, PRECISIONS = ("bt601", "bt709"), ("32", "bf16-mixed", "16-mixed")
+"""A byte of the header holds the index of the matrix, and twice that of the precision that pictures are computed in."""
 RANGES, SAME_DEVICE = ("limited", "full"), 2
 """A byte of the header holds the index of the range; this bit is set where only the device that wrote it decodes it."""
 ASPECTS_SHIFT = 2
@@ -29,25 +31,20 @@ MAX_PIXELS = 2**26
 
 @dataclass(frozen=True)
 class Field:
-    """An unsigned, big-endian integer of the header and its range; ``names`` gives its values their meaning, if any."""
+    """An unsigned, big-endian integer of the header and its range."""
 
     name: str
     size: int
     low: int
     high: int
-    names: tuple[str, ...] = ()
 
-    def to_bytes(self, value: Any) -> bytes:
+    def to_bytes(self, value: int) -> bytes:
         """A value as it stands in the file; raises ValueError if it is not allowed."""
-        if self.names and value not in self.names:
-            raise ValueError(f"{self.name} is '{value}'; expected {' or '.join(self.names)}")
-        number = self.names.index(value) if self.names else value
-        return self._checked(number).to_bytes(self.size, "big")
+        return self._checked(value).to_bytes(self.size, "big")
 
-    def from_bytes(self, data: bytes) -> Any:
+    def from_bytes(self, data: bytes) -> int:
         """The value that stands in the file; raises ValueError if it is not allowed."""
-        number = self._checked(int.from_bytes(data, "big"))
-        return self.names[number] if self.names else number
+        return self._checked(int.from_bytes(data, "big"))
 
     def _checked(self, number: int) -> int:
         if not self.low <= number <= self.high:
@@ -62,7 +59,7 @@ HEADER_FIELDS = (
     Field("frames", 4, 0, MAX_FRAMES),
     Field("fps_numerator", 4, 1, 2**32 - 1),
     Field("fps_denominator", 4, 1, 2**32 - 1),
-    Field("matrix", 1, 0, 1, ("bt601", "bt709")),
+    Field("matrix", 1, 0, len(MATRICES) * len(PRECISIONS) - 1),
     Field("range", 1, 0, (len(ASPECTS) << ASPECTS_SHIFT) - 1),
     Field("intra_period", 2, 0, 2**16 - 1),
     Field("gop", 1, 0, (MAX_REFERENCES - 1) << REFERENCES_SHIFT | len(GOP_SIZES) - 1),
@@ -81,6 +78,7 @@ class Header:
     quality: index of packets that say none; model: the first 16 bytes of the model's SHA-256.
     same_device: only the device that wrote it decodes it, as its model is not exact.
     aspect: the width of a pixel over its height; None where that is not known. Only those of `ASPECTS` are kept.
+    precision: what the encoder computed pictures in, and a decoder does, so that theirs are the same.
     """
 
     width: int
@@ -96,6 +94,7 @@ class Header:
     references: int = 1
     same_device: bool = False
     aspect: Fraction | None = None
+    precision: str = "32"
 
     @property
     def structure(self) -> CodingStructure:
@@ -109,15 +108,18 @@ class Header:
 
     def to_bytes(self) -> bytes:
         """The header as it stands in a file; raises ValueError if a value is out of range."""
-        values = {
+        values: dict[str, Any] = {
+            **vars(self),
             "version": VERSION,
             "frames": self.frames or 0,
             "fps_numerator": self.fps.numerator,
             "fps_denominator": self.fps.denominator,
             "gop": self.gop_size.bit_length() - 1 | (self.references - 1) << REFERENCES_SHIFT,
         }
-        if self.range not in RANGES:
-            raise ValueError(f"range is '{self.range}'; expected {' or '.join(RANGES)}")
+        for name, allowed in (("matrix", MATRICES), ("range", RANGES), ("precision", PRECISIONS)):
+            if values[name] not in allowed:
+                raise ValueError(f"{name} is '{values[name]}'; expected {' or '.join(allowed)}")
+        values["matrix"] = MATRICES.index(self.matrix) + len(MATRICES) * PRECISIONS.index(self.precision)
         aspect = ASPECTS.index(self.aspect) if self.aspect in ASPECTS else 0
         values["range"] = RANGES.index(self.range) | SAME_DEVICE * self.same_device | aspect << ASPECTS_SHIFT
         if self.gop_size not in GOP_SIZES:
@@ -127,7 +129,7 @@ class Header:
         if len(self.model) != HASH_BYTES:
             raise ValueError(f"model is {len(self.model)} bytes; expected {HASH_BYTES}")
         _check_pixels(self.width, self.height)
-        fields = (field.to_bytes(values.get(field.name, getattr(self, field.name, None))) for field in HEADER_FIELDS)
+        fields = (field.to_bytes(values[field.name]) for field in HEADER_FIELDS)
         data = MAGIC + b"".join(fields) + self.model
         return data + zlib.crc32(data).to_bytes(4, "big")
 
@@ -135,7 +137,7 @@ class Header:
     def from_bytes(cls, data: bytes) -> Header:
         """Read a header; raises ValueError that says what is wrong."""
         _check_foreign(data)
-        values = {}
+        values: dict[str, Any] = {}
         at = len(MAGIC)
         for field in HEADER_FIELDS:
             values[field.name] = field.from_bytes(data[at : at + field.size])
@@ -145,8 +147,11 @@ class Header:
         references, log2_gop = divmod(values.pop("gop"), 1 << REFERENCES_SHIFT)
         if log2_gop >= len(GOP_SIZES):
             raise ValueError(f"gop_size is 2^{log2_gop}; expected at most {GOP_SIZES[-1]}")
+        precision, matrix = divmod(values.pop("matrix"), len(MATRICES))
         aspect, value_range = divmod(values.pop("range"), 1 << ASPECTS_SHIFT)
         return cls(
+            matrix=MATRICES[matrix],
+            precision=PRECISIONS[precision],
             range=RANGES[value_range % SAME_DEVICE],
             same_device=value_range >= SAME_DEVICE,
             aspect=ASPECTS[aspect],

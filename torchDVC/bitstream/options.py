@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torchDVC.bitstream.header import PRECISIONS
 from torchDVC.config.clip_flags import CLIPS, ClipFlags
 from torchDVC.config.command_line import RunOptions, TestOptions
 from torchDVC.config.flags import argument, flag, parse_flags, same_flag, switch_flag
 from torchDVC.config.values import Unexpected, any_path, choice, number, whole, words
 from torchDVC.util.files import STANDARD, in_the_way
 
+AUTO = "auto"
 _FILES = "files"
 _MODEL = "model"
 _RATE = "rate and quality"
@@ -138,6 +140,13 @@ class EncodeOptions(SourceOptions, ClipFlags):
     )
     intra_period: int = same_flag(RunOptions, "intra_period")
     gop_size: int = same_flag(RunOptions, "gop_size")
+    precision: str = flag(
+        choice(AUTO, *PRECISIONS),
+        "what pictures are computed in, by the decoder too; auto tries what is fastest, once for each model",
+        group="machine",
+        metavar=f"{{{','.join((AUTO, *PRECISIONS))}}}",
+        default=AUTO,
+    )
     device: str = same_flag(RunOptions, "device")
 
     def problems(self) -> Iterator[str]:

@@ -34,7 +34,7 @@ def header_of(model: Model, info: VideoInfo, structure: CodingStructure, quality
         width=info.width, height=info.height, frames=None, fps=info.fps, matrix=info.matrix, range=info.range,
         intra_period=structure.intra_period, gop_size=structure.gop_size, quality=quality,
         model=bytes.fromhex(model.hash)[:HASH_BYTES], references=structure.references,
-        same_device=bool(model.device), aspect=info.aspect,
+        same_device=bool(model.device), aspect=info.aspect, precision=model.codec.precision,
     )  # fmt: skip
     try:
         header.to_bytes()
@@ -80,6 +80,7 @@ def read_frames(
     """
     check_model(model, reader)
     header = reader.header
+    model.codec.precision = header.precision
     entry = _entry(reader, start, conceal) if start else None
     packets = reader.packets(entry, conceal)
     tasks = (_task(packet, reader) for packet in packets if entry is None or packet.frame.index >= entry.display_index)

@@ -20,6 +20,8 @@ from torchDVC.entropy.priors import FactorizedPrior
 from torchDVC.entropy.streams import Stream
 from torchDVC.models.buffer import Reference
 from torchDVC.modules.frame_state import REFERENCE, FrameState
+from torchDVC.util.arithmetic import Arithmetic
+from torchDVC.util.device import autocast
 from torchDVC.util.errors import ConfigError, ModuleError, first_line
 
 STRIDE = 64
@@ -74,6 +76,8 @@ class Codec(nn.Module):
     """What its pictures are, as tensors and as frames."""
     lmdas: Tensor
     """(levels,) the Lagrangian that each quality level was trained for; 0 before training."""
+    precision: str = "32"
+    """What frames are coded in; with ``32``, what is around may say otherwise."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -106,6 +110,11 @@ class Codec(nn.Module):
                 own = {name: options.get(f"{spec.name}.{name}", default) for name, default in defaults.items()}
                 setattr(self.get_submodule(spec.name), "options", own)  # noqa: B010
 
+    def compute_in(self, arithmetic: Arithmetic, device: torch.device) -> None:
+        """Code on a device, in this precision and layout, from now on."""
+        self.precision = arithmetic.precision
+        self.to(device).to(memory_format=arithmetic.layout)
+
     def code_frame(
         self, frame: CodedFrame, modes: Modes, size: tuple[int, int], stream: Stream,
         references: Sequence[Reference] = (), *, source: Tensor | None = None, quality: Tensor | None = None,
@@ -132,7 +141,7 @@ class Codec(nn.Module):
         for spec in self.config.of_codes(modes.of(frame.type)):
             if spec.type.encoder_only and stream.reading:
                 continue
-            with stream.labelled(spec.label):
+            with stream.labelled(spec.label), autocast(self.precision, self.lmdas.device):
                 written = self.get_submodule(spec.name)(state, stream)
             kinds |= _checked(spec, written, state, self.format)
             state.update(written)

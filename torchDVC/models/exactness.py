@@ -96,7 +96,7 @@ def _coded(codec: Codec, modes: Modes) -> list[_Frame]:
     intra_period = 2 * (b_frames and not modes.pmode)
     structure = CodingStructure(intra_period, 1 + b_frames, modes.references)
     count = 1 + 2 * b_frames + modes.references * bool(modes.pmode) + bool(modes.pmode and not b_frames)
-    sources = [codec.format.from_rgb(picture) for picture in _clip(count, codec.lmdas.device)]
+    sources = [codec.format.from_rgb(picture) for picture in moving_clip(count, SIZE, codec.lmdas.device)]
     pictures = code_sequence(
         codec, modes, structure, SIZE, lambda frame: NotingStream(), sources=sources, quality=codec.levels // 2
     )
@@ -119,10 +119,10 @@ def _decoded(decoding: Way, codec: Codec, modes: Modes, coded: list[_Frame], how
         yield from (Difference(names[label], item.frame, how, what) for label, what in stream.found)
 
 
-def _clip(frames: int, device: torch.device) -> list[Tensor]:
-    """RGB pictures (1, 3, H, W) of large and small structures that move, uint8; the same on every machine."""
+def moving_clip(frames: int, size: tuple[int, int], device: torch.device) -> list[Tensor]:
+    """RGB pictures (1, 3, *size) of large and small structures that move, uint8; the same on every machine."""
     generator = torch.Generator().manual_seed(0)
-    height, width = SIZE
+    height, width = size
     whole = torch.zeros(1, 3, height + 64, width + 64)
     for step in (64, 16, 4, 1):
         shape = (1, 3, -(-whole.shape[2] // step), -(-whole.shape[3] // step))

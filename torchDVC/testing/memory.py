@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from torchDVC.bitstream.streams import header_of, read_frames, write_frames
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.dataset.frame import VideoInfo
 from torchDVC.models.model_file import Model, load_model, save_model
-from torchDVC.util.device import CODING_LAYOUT, autocast
+from torchDVC.util.arithmetic import CODING
 from torchDVC.util.errors import run_command
 
 PACKAGE_FOLDER = Path(__file__).resolve().parents[2]
@@ -89,14 +89,13 @@ def main(task: str, folder: Path, setting: Setting) -> None:
     before = _resident_peak()
     model, stream = load_model(folder / "model.safetensors"), folder / "clip.lcp"
     device = torch.device(setting.device)
-    model.codec.to(device, memory_format=CODING_LAYOUT)
-    with autocast(setting.precision, device):
-        if task == "encode":
-            _encode(model, stream, setting, device)
-        else:
-            with ContainerReader(stream) as reader:
-                for _ in read_frames(model, reader):
-                    pass
+    model.codec.compute_in(replace(CODING, precision=setting.precision), device)
+    if task == "encode":
+        _encode(model, stream, setting, device)
+    else:
+        with ContainerReader(stream) as reader:
+            for _ in read_frames(model, reader):
+                pass
     taken = {"memory": (_resident_peak() - before) / MEBI}
     if device.type == "cuda":
         taken["device_memory"] = torch.cuda.max_memory_allocated(device) / MEBI

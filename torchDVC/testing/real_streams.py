@@ -19,7 +19,7 @@ from torchDVC.models.checkpoints import SUFFIX
 from torchDVC.models.codec import Codec, CodedPicture
 from torchDVC.models.model_file import SHOWN_DIGITS, fixed, load_model, save_model
 from torchDVC.testing.measurement import Stopwatch
-from torchDVC.util.device import CODING_LAYOUT
+from torchDVC.util.arithmetic import CODING
 from torchDVC.util.errors import BitstreamError
 
 
@@ -39,7 +39,7 @@ class RealCoder:
         path = folder / "models" / f"{self.encoder.name}-{self.encoder.hash[:SHOWN_DIGITS]}{SUFFIX}"
         save_model(path, self.encoder)
         self.decoder = load_model(path)
-        self.decoder.codec.to(device, memory_format=CODING_LAYOUT)
+        self.decoder.codec.compute_in(CODING, device)
 
     def stream(self, name: Path) -> RealStream:
         """The stream of a sequence, ``<name>.lcp`` below ``streams``."""

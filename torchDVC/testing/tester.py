@@ -37,8 +37,8 @@ from torchDVC.testing.measurement import Measurement, Stopwatch
 from torchDVC.testing.memory import Setting, peak_memory, shown
 from torchDVC.testing.pictures import chosen_frames, filmed_frames
 from torchDVC.testing.real_streams import RealCoder, RealStream
+from torchDVC.util.arithmetic import CODING
 from torchDVC.util.beside import Beside, read_ahead
-from torchDVC.util.device import CODING_LAYOUT, autocast
 from torchDVC.util.errors import ConfigError
 from torchDVC.util.files import atomic_folder
 from torchDVC.util.locks import locked
@@ -67,8 +67,8 @@ class Tester(Runner):
         self.structure = CodingStructure(options.intra_period, options.gop_size)
         for process in config.processes:
             self._check_modes(process, self.structure.types(), "")
-        self.codec.eval().to(memory_format=CODING_LAYOUT)
         self.arithmetic = self.precision("32")
+        self.codec.eval().compute_in(replace(CODING, precision=self.arithmetic), self.device)
         self.points = self._rate_points()
         self.checkpoint = ""
         if options.checkpoint is not None:
@@ -213,8 +213,7 @@ class Tester(Runner):
         sources = read_ahead(self._sources(reader, waiting))
         pictures = self._pictures(reader, process, quality, sources, measurement, stream)
         with (
-            Progress(reader.info.frames, name, unit="frame") as bar, autocast(self.arithmetic, self.device),
-            Beside[FrameRow]() as beside,
+            Progress(reader.info.frames, name, unit="frame") as bar, Beside[FrameRow]() as beside,
         ):  # fmt: skip
 
             def show(rows: Sequence[FrameRow]) -> None:

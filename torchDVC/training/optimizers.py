@@ -68,13 +68,12 @@ def _in_parts(stage: Stage) -> set[str]:
     return {part[0] for part in stage.parts}
 
 
-def set_memory_format(codec: Codec, optimizer: torch.optim.Optimizer, memory_format: str) -> None:
-    """Lay the weights out as ``contiguous`` or ``channels_last``, and the optimizer's state as its weights.
+def set_memory_format(codec: Codec, optimizer: torch.optim.Optimizer, layout: torch.memory_format) -> None:
+    """Lay the weights out so, and the optimizer's state as its weights.
 
     A fused optimizer goes through memory and would pair the wrong elements otherwise.
     """
-    channels_last = memory_format == "channels_last"
-    codec.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    codec.to(memory_format=layout)
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:

@@ -18,13 +18,13 @@ from torchDVC.dataset.training import TrainingClips, training_loader, training_s
 from torchDVC.models.buffer import ClipBuffer
 from torchDVC.models.distortions import load_distortion
 from torchDVC.models.loss import StageLoss
-from torchDVC.training.arithmetic import Arithmetic, candidates, fastest, timed
 from torchDVC.training.optimizers import enter_stage, set_learning_rates, set_memory_format
 from torchDVC.training.position import check_data
 from torchDVC.training.randomness import StepNoise, draw
 from torchDVC.training.schedule import lr_factor
 from torchDVC.training.state import RunState
 from torchDVC.training.unrolling import Section, sections, weighted_means
+from torchDVC.util.arithmetic import Arithmetic, candidates, fastest, timed
 from torchDVC.util.device import autocast
 
 GRAY = 0.5
@@ -154,11 +154,13 @@ class StageTraining:
 
     def _set_arithmetic(self, arithmetic: Arithmetic) -> None:
         self.arithmetic = arithmetic
-        set_memory_format(self.codec, self.updater.optimizer, arithmetic.memory_format)
+        set_memory_format(self.codec, self.updater.optimizer, arithmetic.layout)
 
     def _choose_arithmetic(self) -> Arithmetic:
         """What the cfg says; else what the run chose before, so that it resumes to the bit; else what is fastest."""
-        choices = candidates(self.stage, self.options.precision, self.fabric.device)
+        choices = candidates(
+            self.options.precision or self.stage.precision, self.stage.memory_format, self.fabric.device
+        )
         if len(choices) == 1:
             return choices[0]
         if self.stage.name not in self.state.arithmetic:

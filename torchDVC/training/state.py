@@ -24,7 +24,7 @@ class RunState:
         plateau: how validation went in the stage.
         position: the next step.
         data: which clips each name of a training set stood for.
-        arithmetic: what each stage chose to compute in, by its name (`torchDVC.training.arithmetic`).
+        arithmetic: what each stage chose to compute in, by its name (`torchDVC.util.arithmetic`).
     """
 
     conditions: dict[str, str]

@@ -10,9 +10,6 @@ import torch
 
 from torchDVC.util.errors import ConfigError
 
-CODING_LAYOUT = torch.channels_last
-"""Of the weights of a codec that codes: the baseline encodes 1.4 and decodes 1.7 times as fast in it as contiguous
-(`benchmarks/coding_speed.py`, two threads of a busy machine). Symbols do not depend on it."""
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 

@@ -1,4 +1,4 @@
-"""In which precision and memory layout a stage computes: what its cfg says, or for ``auto`` what is fastest here."""
+"""In which precision and memory layout networks compute: what is said, or for ``auto`` what is fastest here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from torchDVC.config import Stage
 from torchDVC.util.device import native_bf16
 
 AUTO = "auto"
@@ -29,10 +28,20 @@ class Arithmetic:
     def __str__(self) -> str:
         return f"{self.precision} {self.memory_format}"
 
+    @property
+    def layout(self) -> torch.memory_format:
+        """PyTorch's name of the layout."""
+        return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
 
-def candidates(stage: Stage, precision: str | None, device: torch.device) -> list[Arithmetic]:
-    """What a stage may compute in, float32 first; ``precision`` is the flag, which goes before the cfg."""
-    precisions, formats = [precision or stage.precision], [stage.memory_format]
+
+CODING = Arithmetic("32", "channels_last")
+"""What codecs code in where nothing was measured: the baseline encodes 1.4 and decodes 1.7 times as fast in it as
+contiguous (`benchmarks/coding_speed.py`, two threads of a busy machine). Symbols do not depend on it."""
+
+
+def candidates(precision: str, memory_format: str, device: torch.device) -> list[Arithmetic]:
+    """What may be computed in, float32 first: both as they are said, of ``auto`` all that there are."""
+    precisions, formats = [precision], [memory_format]
     if precisions == [AUTO]:
         precisions = ["32", "bf16-mixed"] if native_bf16(device) else ["32"]
     if formats == [AUTO]:
@@ -49,7 +58,7 @@ class _Trial:
 
 
 def fastest(
-    choices: Sequence[Arithmetic], step: Callable[[Arithmetic, int], tuple[float, float]]
+    choices: Sequence[Arithmetic], step: Callable[[Arithmetic, int], tuple[float, float]], stray: float = STRAY
 ) -> tuple[Arithmetic, Mapping[Arithmetic, float]]:
     """The candidate with the shortest steps, and the seconds of each that may be taken.
 
@@ -59,6 +68,7 @@ def fastest(
     Args:
         step: takes so many steps from the state that training is in, and gives the seconds of the last one, and the
             loss there, with the same random numbers for every candidate.
+        stray: share of the first one's loss by which that of a candidate may differ.
     """
     trials: dict[Arithmetic, _Trial] = {choice: _Trial() for choice in choices}
     for _ in range(2):
@@ -68,12 +78,9 @@ def fastest(
                 seconds, trial.loss = step(choice, 2)
                 trial.seconds.append(seconds)
     reference = trials[choices[0]].loss
-    times = {c: min(t.seconds) for c, t in trials.items() if c == choices[0] or _follows(t.loss, reference)}
+    following = {c: abs(t.loss - reference) <= stray * abs(reference) for c, t in trials.items()}
+    times = {c: min(t.seconds) for c, t in trials.items() if c == choices[0] or following[c]}
     return min(times, key=times.__getitem__), times
-
-
-def _follows(loss: float, reference: float) -> bool:
-    return abs(loss - reference) <= STRAY * abs(reference)
 
 
 def timed(action: Callable[[], float], device: torch.device) -> tuple[float, float]:
