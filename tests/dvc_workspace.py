@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from torchDVC.training.arithmetic import Arithmetic
+
 CODER = """\
 model_architecture: ARCHITECTURE
 model_params:
@@ -133,7 +135,11 @@ class DVCFolder:
 
 
 def make_dvc_folder(path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> DVCFolder:
-    """Write the files below ``path``, and go there; ``data`` is the folder of clips to train and test on."""
+    """Write the files below ``path``, and go there; ``data`` is the folder of clips to train and test on.
+
+    Every stage computes in float32, contiguous, not in what is fastest at the moment.
+    """
+    monkeypatch.setattr("torchDVC.training.stage.candidates", lambda *_: [Arithmetic("32", "contiguous")])
     folder = DVCFolder(path, data)
     folder.coder("DVC_motion", 2)
     folder.coder("DVC_inter", 3)

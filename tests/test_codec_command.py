@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import weakref
 from collections.abc import Iterable
 from dataclasses import replace
@@ -20,6 +19,7 @@ import pytest
 
 from tests.conftest import CHECKOUT
 from tests.lively_models import lively
+from tests.processes import wait_for
 from tests.small_model import SmallModel
 from torchDVC.bitstream import playback
 from torchDVC.bitstream.container_reader import ContainerReader
@@ -249,10 +249,7 @@ def test_a_killed_encode_leaves_what_decodes_to_its_last_packet(sources: list[st
     write_clip(clip, (96, 80), procedural_clip(0, 400, (96, 80)))
     command = [sys.executable, "torchDVC/codec.py", "encode", str(clip), str(coded), *sources]
     process = subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.DEVNULL)
-    limit = time.monotonic() + 120
-    while not any(part.stat().st_size > 2000 for part in tmp_path.glob(".out.*.lcp")):
-        assert process.poll() is None and time.monotonic() < limit
-        time.sleep(0.005)
+    wait_for(lambda: any(part.stat().st_size > 2000 for part in tmp_path.glob(".out.*.lcp")), process)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert not coded.exists()

@@ -42,13 +42,6 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 # --- training
 
 
-@pytest.fixture
-def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every stage computes in float32, contiguous, not in what is fastest at the moment."""
-    monkeypatch.setattr("torchDVC.training.stage.candidates", lambda *_: [Arithmetic("32", "contiguous")])
-
-
-@pytest.mark.usefixtures("unmeasured")
 def test_both_fronts_train_equal_weights(dvc: DVCFolder, capsys: pytest.CaptureFixture[str]) -> None:
     from torchDVC.trainer import main
 
@@ -94,7 +87,6 @@ def moments(state: dict[str, Any]) -> dict[str, int]:
     return {name: min(found) for name, found in steps.items() if found}
 
 
-@pytest.mark.usefixtures("unmeasured")
 def test_checkpoints_by_key_and_epoch(dvc: DVCFolder, capfd: pytest.CaptureFixture[str]) -> None:
     dvc.phases({"two": 2}, two={**PHASE, "steps": 1})
     assert dvc.train("--experiment_name", "run") == 0

@@ -8,7 +8,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 import torch
 
 from tests.conftest import CHECKOUT
+from tests.processes import wait_for
 from tests.small_model import TEST, TRAIN, SmallModel, make_small_model
 from torchDVC.models import checkpoints
 from torchDVC.util.errors import run_command
@@ -291,10 +291,7 @@ def test_ctrl_c_in_a_test_keeps_what_is_measured(small_model: SmallModel) -> Non
         command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
-    limit = time.monotonic() + 120
-    while not (small_model.path / "res/rd.csv").exists():
-        assert process.poll() is None and time.monotonic() < limit
-        time.sleep(0.005)
+    wait_for((small_model.path / "res/rd.csv").exists, process)
     process.send_signal(signal.SIGINT)
     stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 130, stderr

@@ -54,16 +54,17 @@ NARROW = {
 
 
 class Clone:
-    """A copy of the checkout whose networks are narrow and whose stages are short; nothing else differs."""
+    """A copy of the checkout whose networks are narrow and whose stages are short and in float32; nothing else differs."""
 
     def __init__(self, folder: Path, clips: Path) -> None:
         self.package = folder / "torchDVC"
-        shutil.copytree(CHECKOUT / "torchDVC", self.package, ignore=shutil.ignore_patterns("__pycache__", "keys.json"))
+        shutil.copytree(CHECKOUT / "torchDVC", self.package, ignore=shutil.ignore_patterns("keys.json"))
         for name, arguments in NARROW.items():
             (self.package / "configs/module" / name).write_text(json.dumps(arguments))
         cfg = self.package / "configs/train/baseline/scratch.cfg"
         text = re.sub(r"(?m)^(epochs|batch_size) = \d+", r"\1 = 1", cfg.read_text())
         text = text.replace("steps = 2000", "steps = 1").replace("patch_size = 256", "patch_size = 64")
+        text = text.replace("precision = auto", "precision = 32").replace("format = auto", "format = contiguous")
         cfg.write_text(text.replace("data = default", f"data = {clips}"))
         self.replace("test/baseline.cfg", "data = procedural", f"data = {clips / 'one.y4m'}\nframes = 3")
 

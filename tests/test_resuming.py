@@ -7,12 +7,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import CHECKOUT
+from tests.processes import wait_for
 from tests.small_model import TRAIN, SmallModel, different, make_small_model, metrics
 from torchDVC.models import checkpoints
 
@@ -43,7 +43,8 @@ def test_a_run_stopped_in_an_epoch_resumes_to_the_same_weights(
         [sys.executable, "torchDVC/trainer.py", *small_model.train_flags("part", *flags, cfg="long.cfg")],
         cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )
-    wait_for(small_model.path / "part" / "metrics.csv", process)
+    written = small_model.path / "part" / "metrics.csv"
+    wait_for(lambda: written.exists() and written.read_text().count("\n") > 1, process)
     os.killpg(process.pid, number)  # as a terminal does, and a batch system: workers hear it too
     said, error = process.communicate(timeout=120)
     assert process.returncode == code, error
@@ -70,14 +71,6 @@ def test_a_run_bounded_in_time_goes_on_where_it_stopped(
     assert small_model.train("run", *flags) == 0
     assert "stopped" not in capsys.readouterr().out
     assert different(finished.weights("run"), small_model.weights("run")) == set()
-
-
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    """Until a file has a second line."""
-    limit = time.monotonic() + 120
-    while not (path.exists() and path.read_text().count("\n") > 1):
-        assert process.poll() is None and time.monotonic() < limit, process.stderr
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(

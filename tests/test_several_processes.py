@@ -7,13 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import CHECKOUT
+from tests.processes import wait_for
 from tests.result_rows import frame_row, rd_row
 from tests.small_model import SmallModel
 from torchDVC.anchors.command import main as anchors
@@ -46,13 +45,6 @@ def script(name: str, *flags: str) -> subprocess.Popen[str]:
     command = [sys.executable, *(["-c", flags[0]] if name == "-c" else [f"torchDVC/{name}.py"])]
     command += flags[1:] if name == "-c" else flags
     return subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    limit = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None and time.monotonic() < limit, process.communicate()
-        time.sleep(0.01)
 
 
 def hold(path: Path) -> tuple[subprocess.Popen[str], Path]:

@@ -70,7 +70,7 @@ def test_every_stage_of_a_train_cfg_runs(model: str, cfg: str, tmp_path: Path, c
     config, train = load_run(model, cfg, "train")
     config = small(config)
     short: dict[str, Any] = {"epochs": 1, "steps": 1, "batch_size": 1, "patch_size": 64, "cut": None}
-    short["data"] = str(clip_folder)
+    short |= {"data": str(clip_folder), "precision": "32", "memory_format": "contiguous"}  # none is measured
     train = replace(train, stages=tuple(replace(stage, **short) for stage in train.stages))
     trainer = Trainer(options, config, train)
     before = copy.deepcopy(trainer.codec.state_dict())

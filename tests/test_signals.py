@@ -11,12 +11,12 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import CHECKOUT
+from tests.processes import wait_for
 from tests.small_model import TEST, SmallModel
 from torchDVC.codec import main as codec
 from torchDVC.util.errors import run_command
@@ -25,13 +25,6 @@ from torchDVC.util.errors import run_command
 def start(name: str, *flags: str) -> subprocess.Popen[str]:
     command = [sys.executable, f"torchDVC/{name}.py", *flags]
     return subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    limit = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None and time.monotonic() < limit, process.communicate()
-        time.sleep(0.005)
 
 
 def names(folder: Path) -> set[str]:
