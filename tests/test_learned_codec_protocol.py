@@ -54,7 +54,7 @@ NARROW = {
 
 
 class Clone:
-    """A copy of the checkout whose networks are narrow and whose stages are short and in float32; nothing else differs."""
+    """A copy of the checkout with narrow networks and with short stages, in float32; nothing else differs."""
 
     def __init__(self, folder: Path, clips: Path) -> None:
         self.package = folder / "torchDVC"
