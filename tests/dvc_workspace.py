@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from torchDVC.training.arithmetic import Arithmetic
+from torchDVC.util.arithmetic import Arithmetic
 
 CODER = """\
 model_architecture: ARCHITECTURE

@@ -34,7 +34,6 @@ from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra
 from torchDVC.results.conditions import curves
 from torchDVC.results.rows import read_frames, read_rows
 from torchDVC.training.optimizers import AUX
-from torchDVC.util.arithmetic import Arithmetic
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
