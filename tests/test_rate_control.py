@@ -81,6 +81,28 @@ def test_a_cut_is_paid_for(cut: int) -> None:
     assert control.spent == pytest.approx(asked * FRAMES, rel=0.05)
 
 
+@pytest.mark.parametrize("level", [16, 30, 44])
+def test_bursts_in_still_content_are_paid_for(level: int) -> None:
+    """Most frames take a few bytes at any level, which tells nothing of those in which something moves."""
+    structure, moving = CodingStructure(32), codec(64, 6)
+
+    def bits(frame: CodedFrame, level: int) -> float:
+        return 4 * moving(frame, level) if frame.type == "I" or frame.index % 12 == 7 else 100
+
+    order = structure.order(FRAMES)
+    asked = sum(bits(frame, level) for frame in order) / FRAMES
+    control = controlled(64, bits, asked, structure, FRAMES)
+    run(control, order, bits)
+    assert control.spent == pytest.approx(asked * FRAMES, rel=0.05)
+    first = controlled(64, bits, asked, structure, FRAMES)
+    held = first.planned
+    for frame in order:
+        first.spend(frame, bits(frame, held))
+    again = first.again()
+    run(again, order, bits)
+    assert again.spent == pytest.approx(asked * FRAMES, rel=0.02)
+
+
 def test_a_clip_of_unknown_length_keeps_the_rate() -> None:
     structure, bits = CodingStructure(32), codec(64, 6)
     order = structure.order(400)

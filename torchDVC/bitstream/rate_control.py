@@ -1,8 +1,8 @@
 """Meeting a rate: which quality level each frame is coded with, so that a file comes out at so many bits.
 
 One pass looks at the first two frames at a few levels (`measure`), which tells how bits grow with the level, and then
-follows what frames really take. With two passes the first one tells how many bits each frame takes. Either way all
-frames to come share one level, in real numbers, that is predicted to use up what is left of the bits; rounding it frame
+follows what frames really take. With two passes the first one, all of one level, tells how many bits each frame takes.
+Either way all frames to come share one level, in real numbers, that is predicted to use up what is left of the bits; rounding it frame
 by frame, with what was spent known, makes its fraction come out over time.
 """
 
@@ -28,8 +28,11 @@ PROBES = 4
 PROBED_FRAMES = 2
 WINDOW = 96
 """Frames within which what was spent too much or too little is made up for, and the most that are planned ahead."""
-MEMORY = {"I": 1, "P": 8, "B": 8}
+MEMORY = {"I": 1, "P": 32, "B": 32}
 """How many of the latest frames of a kind tell what the next ones take: whole periods of a quality cascade."""
+RISE, FALL = 1 / 128, 1 / 8
+"""Shares of all levels that the level rises and falls by at most, from frame to frame: leaps would be seen, and where
+nothing moves for a while, nothing is known of what moves next."""
 STEPS = 24
 """Halvings in the search for the level."""
 
@@ -40,14 +43,22 @@ Kind = tuple[str, int]
 class RateCurves:
     """Logarithms (base 2) of the bits of a frame by quality level, for each frame type.
 
+    All types grow at least as the first one does: a frame in which nothing moved takes the same few bits at any level,
+    and tells nothing of those to come.
+
     Args:
         levels: the levels that were tried, rising.
-        bits: of each frame type the bits at each of them. A type that is not there takes those of the last one.
+        bits: of each frame type, I first, the bits at each of them. A type that is not there takes those of the last.
     """
 
     def __init__(self, levels: Sequence[int], bits: Mapping[str, Sequence[float]]) -> None:
         self._levels = levels
-        self._logs = {kind: np.maximum.accumulate(np.log2(np.maximum(own, 1))) for kind, own in bits.items()}
+        logs = {kind: np.maximum.accumulate(np.log2(np.maximum(own, 1))) for kind, own in bits.items()}
+        least = np.diff(next(iter(logs.values())))
+        self._logs = {
+            kind: own[0] + np.concatenate(([0.0], np.maximum(np.diff(own), least).cumsum()))
+            for kind, own in logs.items()
+        }
         self._other = list(self._logs.values())[-1]
 
     def __call__(self, frame_type: str, level: float) -> float:
@@ -76,6 +87,8 @@ def measure(model: Model, structure: CodingStructure, size: tuple[int, int], sou
 class RateControl:
     """Chooses levels while a clip is coded: ask `level` before a frame, tell `spend` after it.
 
+    Frames for which it was never asked have the level that was `planned` at first.
+
     Args:
         curves: how bits grow with the level.
         levels: how many levels the model has.
@@ -96,11 +109,11 @@ class RateControl:
         self._order = structure.order(frames or max(WINDOW, structure.intra_period))
         self._first_pass = first_pass or {}
         self._factors: dict[int, float] = {}
-        self._latest: dict[Kind, deque[float]] = {}
-        self._level = 0
+        self._latest: dict[Kind, deque[tuple[float, float]]] = {}
         self._position: float | None = None
         self.spent = 0.0
         self.done = 0
+        self._level = self.planned
 
     @property
     def planned(self) -> int:
@@ -110,9 +123,9 @@ class RateControl:
     def level(self, frame: CodedFrame) -> int:
         """The quality level of the next frame in coding order."""
         position = self._solve()
-        if self._position is not None:  # no leaps, which a viewer would see
-            stride = max(1.0, self._highest / 16)
-            position = min(max(position, self._position - stride), self._position + stride)
+        if self._position is not None:
+            rise, fall = (max(least, share * self._highest) for least, share in ((0.5, RISE), (1.0, FALL)))
+            position = min(max(position, self._position - fall), self._position + rise)
         self._position = position
         self._level = round(position)
         return self._level
@@ -121,10 +134,10 @@ class RateControl:
         """What that frame took."""
         self.spent += bits
         self.done += 1
-        factor = max(bits, 1.0) / 2 ** self._curves(frame.type, self._level)
-        self._factors[frame.index] = factor
+        expected = 2 ** self._curves(frame.type, self._level)
+        self._factors[frame.index] = max(bits, 1.0) / expected
         latest = self._latest.setdefault((frame.type, frame.layer), deque(maxlen=MEMORY[frame.type]))
-        latest.append(factor / self._first_pass.get(frame.index, 1.0))
+        latest.append((bits, expected * self._first_pass.get(frame.index, 1.0)))
 
     def again(self) -> RateControl:
         """The control of the next pass, which knows what each frame took in this one."""
@@ -142,7 +155,7 @@ class RateControl:
         ahead = self._ahead()
         budget = self._bits * (self.done + len(ahead)) - self.spent
         weights: dict[str, float] = defaultdict(float)
-        trends = {kind: sum(latest) / len(latest) for kind, latest in self._latest.items()}
+        trends = {kind: _ratio(latest) for kind, latest in self._latest.items()}
         for frame in ahead:
             weights[frame.type] += trends.get((frame.type, frame.layer), 1.0) * self._first_pass.get(frame.index, 1.0)
         low, high = 0.0, float(self._highest)
@@ -151,6 +164,12 @@ class RateControl:
             predicted = sum(weight * 2 ** self._curves(kind, middle) for kind, weight in weights.items())
             low, high = (low, middle) if predicted > budget else (middle, high)
         return low
+
+
+def _ratio(latest: Iterable[tuple[float, float]]) -> float:
+    """What frames took of what was expected of all of them, so that the smallest count least."""
+    took, expected = map(sum, zip(*latest, strict=True))
+    return max(took, 1.0) / expected
 
 
 def controlled(
@@ -171,7 +190,7 @@ def controlled(
     control = RateControl(measure(model, structure, size, sources()), model.codec.levels, bits, structure, info.frames)
     for _ in range(passes - 1):
         with Progress(info.frames, f"{title}, first pass", unit="frame") as bar:
-            for picture in _estimated(model, structure, size, sources(), control.level):
+            for picture in _estimated(model, structure, size, sources(), control.planned):
                 control.spend(picture.frame, _bits(picture))
                 bar.update()
         control = control.again()
