@@ -2,8 +2,8 @@
 
 One pass looks at the first two frames at a few levels (`measure`), which tells how bits grow with the level, and then
 follows what frames really take. With two passes the first one, all of one level, tells how many bits each frame takes.
-Either way all frames to come share one level, in real numbers, that is predicted to use up what is left of the bits; rounding it frame
-by frame, with what was spent known, makes its fraction come out over time.
+Either way all frames to come share one level, in real numbers, that is predicted to use up what is left of the bits;
+rounding it frame by frame, with what was spent known, makes its fraction come out over time.
 """
 
 from __future__ import annotations
