@@ -261,7 +261,7 @@ class ChannelPrior:
         channel = torch.arange(self.shape[1], dtype=torch.int32, device=self.density.quantiles.device)
         return channel.reshape(1, -1, 1, 1).expand(self.shape)
 
-    @property
+    @cached_property
     def tables(self) -> Tables:
         return self.density.tables
 
