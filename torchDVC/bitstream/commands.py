@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -41,6 +42,8 @@ _log = logging.getLogger(__name__)
 _SIDES = (("smaller", "finest"), ("larger", "coarsest"))
 RATE_TOLERANCE = 0.05
 """A file that misses the rate asked for by a larger part than this gets a word about it."""
+PACED = 16
+"""Frames that the pace shown is of."""
 
 
 def run(options: Options) -> None:
@@ -121,7 +124,7 @@ def _encode(
         if control:
             control.spend(picture.frame, 8 * writer.size - control.spent)
         bpp, bitrate = _rates(writer.size, writer.header, frames)
-        bar.update(rate=bpp, bitrate=bitrate, pace=pace.of(frames))
+        bar.update(rate=bpp, bitrate=bitrate, pace=pace.next())
     return frames
 
 
@@ -238,18 +241,19 @@ def _decoded(
         size = (header.height, header.width)
         yield picture.frame, form.to_frame(picture.state["recon"], size, header.matrix, header.range)
         bpp, bitrate = _rates(reader.taken, header, count)
-        bar.update(rate=bpp, bitrate=bitrate, pace=pace.of(count))
+        bar.update(rate=bpp, bitrate=bitrate, pace=pace.next())
 
 
 class _Pace:
-    """Frames a second since it was made."""
+    """Frames a second of the latest ones, as the first may wait for what is compiled on first use."""
 
     def __init__(self) -> None:
-        self._start = time.perf_counter()
+        self._times = deque([time.perf_counter()], maxlen=PACED + 1)
 
-    def of(self, frames: int) -> str:
-        """What is shown after so many frames."""
-        return f"{frames / (time.perf_counter() - self._start):.2f} frames/s"
+    def next(self) -> str:
+        """What is shown after a further frame."""
+        self._times.append(time.perf_counter())
+        return f"{(len(self._times) - 1) / (self._times[-1] - self._times[0]):.2f} frames/s"
 
 
 def _rates(size: float, header: Header, frames: int) -> tuple[str, str]:
