@@ -72,8 +72,8 @@ def _line(rows: Sequence[RDRow], anchors: Sequence[RDRow]) -> Iterator[str]:
     yield f"{(first.parameters or 0) / 1e6:.1f}"
     for ends, digits in ((("kmac_encode", "kmac_decode"), 0), (("encode_fps", "decode_fps"), 1)):
         yield " / ".join(f"{_mean(rows, name):.{digits}f}" for name in ends)
-    peaks = [max(getattr(row, name) or 0 for row in rows) for name in ("memory_encode", "memory_decode")]
-    yield " / ".join(f"{peak:.0f}" for peak in peaks)
+    peaks = [max(row.memory_encode or 0 for row in rows), max(row.memory_decode or 0 for row in rows)]
+    yield " / ".join(f"{peak:.0f}" for peak in peaks) if all(peaks) else ""
     for name, digits in (("bpp", 3), ("psnr_rgb", 2), ("psnr_y", 2), ("ms_ssim_rgb", 4)):
         yield f"{_mean(rows, name):.{digits}f}"
     for metric in METRICS:
