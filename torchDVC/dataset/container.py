@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ class MediaReader(VideoReader):
     """The first video stream of a file that is marked as the default, else the first; a cover picture is none.
 
     What FFmpeg decodes without an error is intact, whatever the headers count. The clip is decoded once when it is
-    opened, which counts its frames and finds damage; a very long one is of unknown length (`COUNTED_PIXELS`).
+    opened, which counts its frames and finds damage; a very long one is of unknown length (`COUNTED_PIXELS`). Where
+    frames are not to be counted, what opening decoded is the beginning of the first reading.
     A recording may begin within a GOP: what cannot be decoded before its first key picture is left out.
 
     Any format is brought to 4:2:0 in its own depth, matrix and range, or where it stores RGB or a palette to 8-bit RGB
@@ -41,7 +42,8 @@ class MediaReader(VideoReader):
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path, self._limit = path, options.frames
-        with _reading(path, "cannot be read as video"), _open(path) as container:
+        with _reading(path, "cannot be read as video"):
+            container = _open(path)  # closed with the last that decodes from it
             stream = _clip_stream(path, container)
             _check_complete(path, container, stream)
             pictures = _decoded(path, container, stream)
@@ -56,18 +58,22 @@ class MediaReader(VideoReader):
             count = _count(first, pictures, options.frames) if options.count else None
             size = first.width, first.height
             info = options.info(path, size, count, fps=_rate(stream), aspect=stream.sample_aspect_ratio, **tags)
+        self._begun = None if options.count else chain((first,), pictures)
         super().__init__(info)
 
     def __iter__(self) -> Iterator[Frame]:
         limit = self._limit if self.info.frames is None else self.info.frames
+        pictures, self._begun = self._begun or self._from_the_start(), None
         count = 0
-        with _reading(self.path, "cannot be read as video"), _open(self.path) as container:
-            pictures = _decoded(self.path, container, _clip_stream(self.path, container))
-            for picture in islice(pictures, limit):
-                yield self._frame(picture)
-                count += 1
+        for picture in islice(pictures, limit):
+            yield self._frame(picture)
+            count += 1
         if count < (self.info.frames or 0):
             raise DataError(f"{self.path}: has {count} frames, and had {self.info.frames} before; it was changed")
+
+    def _from_the_start(self) -> Iterator[VideoFrame]:
+        with _reading(self.path, "cannot be read as video"), _open(self.path) as container:
+            yield from _decoded(self.path, container, _clip_stream(self.path, container))
 
     def _frame(self, picture: VideoFrame) -> Frame:
         matrix, value_range = self.info.matrix, self.info.range
