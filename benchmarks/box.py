@@ -1,10 +1,14 @@
 """What the codec in the box is worth: whole files of clips beside x264 and x265, in matched settings.
 
     python benchmarks/box.py CLIP … [--model box.safetensors]
+    python benchmarks/box.py CLIP … --levels --frames 5
 
 Every clip is coded whole, low delay, an I frame every 32 frames, headers counted: by the model at some quality
 levels, by x264 and x265 `medium` with `tune psnr`, and by x265 with its chroma quantiser 4 lower as well, as the
 model's chroma is coded finer than luma. BD-rates in percent, means over clips last.
+
+With ``--levels`` every quality level of the model is coded instead: the levels whose file is not larger, or whose
+PSNR-RGB or PSNR-Y not higher, than those of the level below.
 """
 
 from __future__ import annotations
@@ -47,8 +51,13 @@ def main() -> None:
     parser.add_argument("--model", help="model file (default: the one that is shipped)")
     parser.add_argument("--qualities", nargs="+", type=int, default=QUALITIES)
     parser.add_argument("--frames", type=int, default=None)
+    parser.add_argument("--levels", action="store_true", help="look for levels that are out of order")
     options = parser.parse_args()
     model = open_model(options.model) if options.model else shipped()
+    if options.levels:
+        for clip in options.clips:
+            print(f"{clip.stem}: {disorder(model, clip, options.frames)}", flush=True)
+        return
     columns = [f"{metric} of {name}" for name in ANCHORS for metric in METRICS]
     print(f"| clip | {' | '.join(columns)} | frames/s of one core, both ways |", flush=True)
     rows = [measure(model, clip, options.qualities, options.frames) for clip in options.clips]
@@ -68,6 +77,20 @@ def measure(model: Model, clip: Path, qualities: Iterable[int], frames: int | No
     row = [*rates, *(len(source) * len(coded) / sum(seconds) for seconds in zip(*(c[1:] for c in coded), strict=True))]
     print(line(clip.stem, row), flush=True)
     return row
+
+
+def disorder(model: Model, clip: Path, frames: int | None) -> str:
+    """The levels that are not above those below them, by what."""
+    reader = open_video(clip)
+    source = list(islice(reader, frames))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "box.lcp"
+        points = [code(model, source, reader.info, quality, path)[0] for quality in range(model.codec.levels)]
+    found = [f"{level} by bytes" for level in range(1, len(points)) if points[level][0] <= points[level - 1][0]]
+    for metric in ("psnr_rgb", "psnr_y"):
+        values = [values[metric] for _, values in points]
+        found += [f"{level} by {metric}" for level in range(1, len(values)) if values[level] <= values[level - 1]]
+    return ", ".join(found) or f"{len(points)} levels in order"
 
 
 def line(name: str, row: Iterable[float]) -> str:
