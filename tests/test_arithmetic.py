@@ -160,4 +160,4 @@ def test_small_models_are_not_tried(
     said: list[str] = []
     cpu = torch.device("cpu")
     chosen = [coding.fastest_here(model, cpu, precision, said.append) for precision in ("auto", "16-mixed")]
-    assert chosen == [Arithmetic("32", "channels_last"), Arithmetic("16-mixed", "channels_last")] and not said
+    assert chosen == [Arithmetic("32", "contiguous"), Arithmetic("16-mixed", "contiguous")] and not said

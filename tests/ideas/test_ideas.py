@@ -24,6 +24,7 @@ from torchDVC.models.codec import Codec
 from torchDVC.models.model_store import open_model
 from torchDVC.tester import main as run_tester
 from torchDVC.trainer import main as run_trainer
+from torchDVC.util.arithmetic import CODING
 
 FOLDER = Path(__file__).parent
 CHECKOUT = FOLDER.parents[1]
@@ -129,6 +130,7 @@ def test_the_chroma_of_yuv_pictures_is_a_quarter(idea: Idea) -> None:
 def shown(coded: Path, model: str) -> list[str]:
     """What decoding gives in this process, frame by frame in display order."""
     codec = open_model(model)
+    codec.codec.compute_in(CODING, torch.device("cpu"))
     form = codec.codec.format
     with ContainerReader(coded) as reader:
         size = (reader.header.height, reader.header.width)

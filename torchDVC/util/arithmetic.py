@@ -34,9 +34,9 @@ class Arithmetic:
         return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
 
 
-CODING = Arithmetic("32", "channels_last")
-"""What codecs code in where nothing was measured: the baseline encodes 1.4 and decodes 1.7 times as fast in it as
-contiguous (`benchmarks/coding_speed.py`, two threads of a busy machine). Symbols do not depend on it."""
+CODING = Arithmetic("32", "contiguous")
+"""What codecs code in where nothing was measured: pictures then are the same on any number of threads, as
+channels_last ones are not. Symbols do not depend on it."""
 
 
 def candidates(precision: str, memory_format: str, device: torch.device) -> list[Arithmetic]:
