@@ -35,8 +35,8 @@ class Arithmetic:
 
 
 CODING = Arithmetic("32", "contiguous")
-"""What codecs code in where nothing was measured. In channels_last, which is faster, pictures were seen to differ with the
-number of threads. Symbols do not depend on it."""
+"""What codecs code in where nothing was measured. In channels_last, which is faster, pictures were seen to differ with
+the number of threads. Symbols do not depend on it."""
 
 
 def candidates(precision: str, memory_format: str, device: torch.device) -> list[Arithmetic]:
