@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +36,18 @@ def test_errors_name_the_file_and_not_the_temporary_one(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """No file grows beyond 8 kB; what a full disk does to its writer, this does."""
+    """No file grows beyond 8 kB; what a full disk does to its writer, this does.
+
+    To be left before the test ends: pytest's own report may be a file, and longer.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _clip(path: Path) -> None:
@@ -66,9 +72,11 @@ def _stream(path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "write"), [("a.y4m", _clip), ("a.pdf", _pdf), ("a.h264", _stream)])
 def test_writers_of_other_libraries_name_the_file_too(
-    name: str, write: object, tmp_path: Path, full_disk: None, capsys: pytest.CaptureFixture[str]
+    name: str, write: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert callable(write)
-    assert run_command(lambda: write(tmp_path / name)) == 2
+    with full_disk():
+        code = run_command(lambda: write(tmp_path / name))
+    assert code == 2
     assert capsys.readouterr().err == f"{tmp_path / name}: file too large\n"
     assert not list(tmp_path.iterdir())
