@@ -9,14 +9,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-import torch
 from torch import Tensor
 
+from benchmarks.coded_clip import Options
 from torchDVC.coding_structure import CodedFrame, CodingStructure
-from torchDVC.config.flags import flag, parse_flags
-from torchDVC.config.values import existing_path, whole, words
+from torchDVC.config.flags import parse_flags
 from torchDVC.entropy.symbol_streams import ReadingStream, WritingStream
 from torchDVC.entropy.tables import Tables
 from torchDVC.models.model_file import Model
@@ -100,16 +98,6 @@ def measure(model: Model, pictures: Sequence[Tensor], structure: CodingStructure
     return Share(encode, writing.seconds, decode, reading.seconds, estimated, written)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The command line."""
-
-    model: str = flag(words, "model file, or the name of one that is kept", metavar="FILE")
-    input: Path = flag(existing_path, "clip", metavar="CLIP")
-    frames: int = flag(whole(1), "the first so many", metavar="N", default=8)
-    gop_size: int = flag(whole(1), "1 for low delay", metavar="N", default=1)
-
-
 def main() -> int:
     """The command line; returns the exit code."""
     usage = "python -m benchmarks.coder_share --model FILE --input CLIP [flags]"
@@ -118,12 +106,8 @@ def main() -> int:
 
 def share_of(options: Options) -> None:
     """Measure, and print."""
-    from torchDVC.dataset.video import open_video
-    from torchDVC.models.model_store import open_model
-
-    reader = open_video(options.input, frames=options.frames)
-    model, structure = open_model(options.model), CodingStructure(32, options.gop_size)
-    pictures = [model.codec.format.to_tensor(frame, torch.device("cpu")) for frame in reader]
+    structure = CodingStructure(32, options.gop_size)
+    model, pictures = options.opened()
     measure(model, pictures[:2], structure)  # compiles the coder
     share, count = measure(model, pictures, structure), len(pictures)
     for name, total, coder in (

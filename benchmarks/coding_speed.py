@@ -10,7 +10,6 @@ without an entropy coder, which needs a compiler.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import statistics
 import sys
@@ -22,6 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from torchDVC.config.flags import flag, parse_flags
+from torchDVC.config.values import existing_path, whole
+from torchDVC.util.errors import run_command
 
 if TYPE_CHECKING:
     from torchDVC.util.arithmetic import Arithmetic
@@ -142,28 +145,39 @@ def report(times: dict[str, Times]) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command line."""
+
+    width: int = flag(whole(64), "of the pictures", metavar="N", default=384)
+    height: int = flag(whole(64), "of the pictures", metavar="N", default=256)
+    repeats: int = flag(whole(1), "turns of each candidate", metavar="N", default=5)
+    threads: int = flag(whole(1), "to compute with", metavar="N", default=2)
+    dcvc: Path | None = flag(existing_path, "checkout of DCVC-DC, to be timed too", metavar="FOLDER", default=None)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; the exit code is 0."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("width", 384), ("height", 256), ("repeats", 5), ("threads", 2)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--dcvc", type=Path)
-    args = parser.parse_args(arguments)
+    """The command line; returns the exit code."""
+    usage = "python benchmarks/coding_speed.py [flags]"
+    return run_command(lambda: compare(parse_flags(Options, arguments, usage=usage, description=__doc__ or "")))
+
+
+def compare(options: Options) -> None:
+    """Measure, and print."""
     from torchDVC.dataset.procedural import procedural_clip
     from torchDVC.util.arithmetic import AUTO
     from torchDVC.util.arithmetic import candidates as candidates_here
 
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    clip = procedural_clip(0, FRAMES, (args.width, args.height))
+    clip = procedural_clip(0, FRAMES, (options.width, options.height))
     pictures = [torch.from_numpy(rgb).float()[None] / 255 for rgb in clip]
     candidates = {REFERENCE: ssf2020(pictures)}
     for arithmetic in candidates_here(AUTO, AUTO, CPU):
         candidates[f"baseline {arithmetic}"] = ours(pictures, arithmetic)
-    if args.dcvc:
-        candidates["DCVC-DC, no entropy coder"] = dcvc(pictures, args.dcvc)
-    print(report(measure(candidates, args.repeats)))
-    return 0
+    if options.dcvc:
+        candidates["DCVC-DC, no entropy coder"] = dcvc(pictures, options.dcvc)
+    print(report(measure(candidates, options.repeats)))
 
 
 if __name__ == "__main__":

@@ -10,15 +10,14 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.coded_clip import Options
 from torchDVC.coding_structure import CodedFrame, CodingStructure
-from torchDVC.config.flags import flag, parse_flags
-from torchDVC.config.values import existing_path, whole, words
+from torchDVC.config.flags import parse_flags
 from torchDVC.entropy.exact import ExactModule
 from torchDVC.entropy.integer import arithmetic
 from torchDVC.entropy.symbol_streams import ReadingStream, SymbolStream, WritingStream
@@ -195,16 +194,6 @@ def _matrix(model: Model, pictures: Sequence[Tensor], structure: CodingStructure
                 yield writer, f"{reader}: {name}", sum(a == b for a, b in zip(found, expected, strict=True))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The command line."""
-
-    model: str = flag(words, "model file, or the name of one that is kept", metavar="FILE")
-    input: Path = flag(existing_path, "clip", metavar="CLIP")
-    frames: int = flag(whole(1), "the first so many", metavar="N", default=8)
-    gop_size: int = flag(whole(1), "1 for low delay", metavar="N", default=4)
-
-
 def main() -> int:
     """The command line; returns the exit code."""
     usage = "python -m benchmarks.decode_matrix --model FILE --input CLIP [flags]"
@@ -213,12 +202,7 @@ def main() -> int:
 
 def show(options: Options) -> None:
     """Decode in every way, and print how many frames are the same."""
-    from torchDVC.dataset.video import open_video
-    from torchDVC.models.model_store import open_model
-
-    reader = open_video(options.input, frames=options.frames)
-    model = open_model(options.model)
-    pictures = [model.codec.format.to_tensor(frame, torch.device("cpu")) for frame in reader]
+    model, pictures = options.opened()
     print(f"{len(pictures)} frames of {options.input}, model {model}")
     for writer, how, same in _matrix(model, pictures, CodingStructure(8, options.gop_size)):
         print(f"written on {writer}, decoded on {how:<45} {same}/{len(pictures)} frames identical", flush=True)

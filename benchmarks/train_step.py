@@ -8,17 +8,21 @@ medians over the repeats. A step is a P frame of two: forward, backward, clippin
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+from torchDVC.config.flags import flag, parse_flags
+from torchDVC.config.values import whole
+from torchDVC.util.errors import run_command
 
 if TYPE_CHECKING:
     from torchDVC.training.stage import StageTraining
@@ -146,15 +150,27 @@ def report(times: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command line."""
+
+    repeats: int = flag(whole(1), "turns of each candidate", metavar="N", default=7)
+    batch: int = flag(whole(1), "clips of a step", metavar="N", default=4)
+    size: int = flag(whole(64), "side of the crops in pixels", metavar="N", default=256)
+    threads: int = flag(whole(1), "to compute with", metavar="N", default=2)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; the exit code is 0."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("repeats", 7), ("batch", 4), ("size", 256), ("threads", 2)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    args = parser.parse_args(arguments)
-    torch.set_num_threads(args.threads)
+    """The command line; returns the exit code."""
+    usage = "python benchmarks/train_step.py [flags]"
+    return run_command(lambda: compare(parse_flags(Options, arguments, usage=usage, description=__doc__ or "")))
+
+
+def compare(options: Options) -> None:
+    """Measure, and print."""
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    batch = torch.randint(0, 256, (args.batch, 2, 3, args.size, args.size), dtype=torch.uint8)
+    batch = torch.randint(0, 256, (options.batch, 2, 3, options.size, options.size), dtype=torch.uint8)
     steps = {"ScaleSpaceFlow fp32": reference_step(batch)}
     with tempfile.TemporaryDirectory() as folder:
         for setting in (DEFAULT, *OTHERS):
@@ -163,8 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             steps[name] = ours
             if setting == DEFAULT:
                 steps[f"{name}, bare"] = bare
-        print(report(measure(steps, args.repeats)))
-    return 0
+        print(report(measure(steps, options.repeats)))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from torchDVC.config import ModelConfig, Modes
-from torchDVC.config.command_line import RunOptions
 from torchDVC.config.modes import unknown_codes
+from torchDVC.config.run_flags import RunOptions
 from torchDVC.models import checkpoints
 from torchDVC.models.codec import evaluating
 from torchDVC.models.weights import build_codec, model_weights

@@ -11,8 +11,8 @@ from torchDVC.anchors.encoders import ENCODERS
 from torchDVC.anchors.points import anchors, measure_anchors, name_problems, quality_problems
 from torchDVC.coding_structure import CodingStructure
 from torchDVC.config.clip_flags import ClipFlags
-from torchDVC.config.command_line import RunOptions
 from torchDVC.config.flags import flag, parse_flags, same_flag, switch_flag
+from torchDVC.config.run_flags import RunOptions
 from torchDVC.config.values import any_path, choice, number, whole, words
 from torchDVC.util.errors import run_command
 
