@@ -17,6 +17,7 @@ from tests.result_rows import curve_rows, frame_row, rd_row
 from torchDVC.dataset.pictures import decode_picture, write_png
 from torchDVC.dataset.video import open_video
 from torchDVC.report.command import main, write_report
+from torchDVC.report.data import to_json
 from torchDVC.report.images import Shown, choose, embed, find_pictures
 from torchDVC.results.rows import gather, write_rows
 
@@ -101,7 +102,7 @@ def test_long_clips_and_many_pictures_stay_small(tmp_path, monkeypatch):
     monkeypatch.setattr("torchDVC.report.command.LARGEST", 250_000)
     page = write_report([tmp_path], frames=1000)
     data = data_of(page)
-    assert len(json.dumps(data)) < 250_000 and 0 < len(data["pictures"]) < 20
+    assert len(to_json(data)) < 250_000 and 0 < len(data["pictures"]) < 20
     point = next(p for p in data["points"] if p["codec"] == "long")
     assert len(point["frames"]["index"]) == 200 and point["frames"]["drift"] == pytest.approx(-0.01)
     assert "first 200 frames; drift is over all" in data["notes"][0]

@@ -27,6 +27,8 @@ PAGE = Path(__file__).with_name("page")
 FRAMES_SHOWN = 16
 LARGEST = 9_000_000
 """Bytes that data, pictures and films of a page may take together."""
+NOTES = 2_000
+"""Of them for what is said about pictures and films."""
 FILMS_SHARE = 0.4
 """Of what the data leave, at most."""
 TITLE = "torchDVC results"
@@ -103,7 +105,7 @@ def _data(folders: Sequence[Path], anchor: str, frames: int) -> dict[str, Any]:
         raise DataError(f"{folders[0]}: no results to report")
     anchor = choose_anchor(anchor, [row.codec for row in results.rows]) if results.rows else ""
     data = report_data(results, anchor, LARGEST // 2)
-    room = LARGEST - len(to_json(data)) - len(to_json(training))
+    room = LARGEST - len(to_json(data)) - len(to_json(training)) - NOTES
     if room < 0:
         raise DataError(f"{len(data['points'])} rate points are too many for a page; report fewer folders at a time")
     data["outcome"] += how_training_went(training)
@@ -117,8 +119,7 @@ def _shown(results: Results, anchor: str, frames: int, room: int, notes: list[st
     leads = {point: beside(results.rows, point, known, anchor) for point in dict.fromkeys(c.point for c in chosen)}
     filmed = spread(list(leads), {point: clip_of(results.rows[point]) for point in leads})
     found = films({point: leads[point] for point in filmed}, known, results.rows, int(room * FILMS_SHARE))
-    left = room - sum(len(film["video"]) for film in found)
-    pictures, storage = embed(with_beside(chosen, leads, known), left * 3 // 4)  # text in base 64 is a third larger
+    pictures, storage = embed(with_beside(chosen, leads, known), room - len(to_json(found)))
     if len(pictures) < len(chosen):
         notes.append(f"There is room for the pictures of {len(pictures)} of the {len(chosen)} frames chosen.")
     return {"pictures": pictures, "storage": storage, "films": found, "captions": _captions() if pictures else {}}

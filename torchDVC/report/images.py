@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -81,37 +82,24 @@ def with_beside(
 def embed(pictures: Sequence[Shown], budget: int) -> tuple[list[dict[str, Any]], str]:
     """The pictures as data addresses, and in words how they were stored.
 
-    Source and reconstruction are lossless where ``budget`` bytes allow it, else in the best quality that fits; if even
-    the lowest does not, fewer frames are shown.
+    Source and reconstruction are lossless where ``budget`` bytes of the page allow it, else in the best quality that
+    fits; if even the lowest does not, fewer frames are shown.
     """
     while pictures:
         for quality in QUALITIES:
             sample = pictures[:: math.ceil(len(pictures) / SAMPLE)]
-            if _size(_coded(sample, quality)) * len(pictures) > budget * len(sample) * SAMPLE_MARGIN:
+            if _size(_records(sample, quality)) * len(pictures) > budget * len(sample) * SAMPLE_MARGIN:
                 continue
-            coded = _coded(pictures, quality)
-            if _size(coded) <= budget:
+            records = _records(pictures, quality)
+            if _size(records) <= budget:
                 words = "lossless WebP" if quality is None else f"WebP of quality {quality}, no longer exact"
-                return [_record(shown, files) for shown, files in zip(pictures, coded, strict=True)], words
+                return records, words
         pictures = pictures[::2] if len(pictures) > 1 else []
     return [], ""
 
 
-Coded = dict[str | int, bytes]
-"""The pictures of a frame by kind, and those of other codecs by number of their rows."""
-
-
-def _coded(pictures: Sequence[Shown], quality: int | None) -> list[Coded]:
-    of_kind = {kind: quality if kind in EXACT_KINDS else MAP_QUALITY for kind in KINDS}
-    return [
-        {kind: _webp_of_file(file, of_kind[kind]) for kind, file in shown.files.items()}
-        | {point: _webp_of_plane(plane, quality) for point, plane in shown.beside.items()}
-        for shown in pictures
-    ]
-
-
-def _size(coded: Sequence[Coded]) -> int:
-    return sum(len(data) for files in coded for data in files.values())
+def _size(records: Sequence[Mapping[str, Any]]) -> int:
+    return len(json.dumps(records))
 
 
 def _spread(own: Sequence[Shown], most: int) -> list[Shown]:
@@ -153,11 +141,19 @@ def _webp(picture: Image, quality: int | None) -> bytes:
     return data.getvalue()
 
 
-def _record(shown: Shown, coded: Coded) -> dict[str, Any]:
-    address = {key: "data:image/webp;base64," + base64.b64encode(data).decode() for key, data in coded.items()}
-    return {
-        "point": shown.point,
-        "frame": shown.frame,
-        "pictures": {key: url for key, url in address.items() if key in shown.files},
-        "beside": {key: url for key, url in address.items() if key in shown.beside},
-    }
+def _records(pictures: Sequence[Shown], quality: int | None) -> list[dict[str, Any]]:
+    """Of each frame, its pictures by kind and those of other codecs by number of their rows, as data addresses."""
+    of_kind = {kind: quality if kind in EXACT_KINDS else MAP_QUALITY for kind in KINDS}
+    return [
+        {
+            "point": shown.point,
+            "frame": shown.frame,
+            "pictures": {kind: _address(_webp_of_file(file, of_kind[kind])) for kind, file in shown.files.items()},
+            "beside": {point: _address(_webp_of_plane(plane, quality)) for point, plane in shown.beside.items()},
+        }
+        for shown in pictures
+    ]
+
+
+def _address(webp: bytes) -> str:
+    return "data:image/webp;base64," + base64.b64encode(webp).decode()
