@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.small_model import TRAIN, SmallModel, different, make_small_model, metrics
+from torchDVC.config.command_line import parse_trainer
 from torchDVC.results.rows import read_rows
+from torchDVC.training.side_by_side import shares
 
 
 def flags(lines: list[str], *lmdas: str) -> list[str]:
@@ -40,6 +46,12 @@ def curve(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> SmallM
     return model
 
 
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs go side by side as on two GPUs; where there are none, they compute on the CPU."""
+    monkeypatch.setattr("torchDVC.training.rate_points.shares", lambda options: ["0", "1"])
+
+
 def test_each_has_a_folder_and_the_later_ones_start_from_the_first(curve: SmallModel) -> None:
     runs = curve.path / "runs"
     assert {path.name for path in runs.iterdir()} == {"model_256", "model_512", "model_1024"}
@@ -49,6 +61,46 @@ def test_each_has_a_folder_and_the_later_ones_start_from_the_first(curve: SmallM
     trained = {"motion_codec", "motion_compensator", "residual_codec", "lmdas"}
     assert different(first, second) == different(second, third) == trained
     assert float(third["lmdas"]) == pytest.approx(1024)
+
+
+def test_side_by_side_is_as_one_after_the_other(curve: SmallModel, two_gpus: None) -> None:
+    assert train(curve, "beside", ("256", "512", "1024"), cfg="adapt.cfg") == 0
+    for run in ("model_256", "model_512", "model_1024"):
+        assert different(curve.weights(f"runs/{run}"), curve.weights(f"beside/{run}")) == set()
+
+
+def test_a_signal_stops_all_that_run_side_by_side(
+    small_model: SmallModel, two_gpus: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small_model.write("long.cfg", TRAIN.replace("[process: intra]", "[process: intra]\nsteps = 100000"))
+    runs = [small_model.path / "runs" / f"model_{lmda}" for lmda in (256, 512, 1024)]
+
+    def stop() -> None:
+        while not all((run / "metrics.csv").exists() for run in runs[:2]):
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop).start()
+    assert train(small_model, "runs", ("256", "512", "1024"), cfg="long.cfg") == 0
+    said = capfd.readouterr().out
+    assert all(f"lmda {lmda}: stopped by SIGTERM in stage intra" in said for lmda in (256, 512))
+    assert [any(run.glob("checkpoints/*")) for run in runs] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("visible", "each", "expected"),
+    [(None, 1, ["0", "1", "2", "3"]), ("5,7", 1, ["5", "7"]), (None, 2, ["0,1", "2,3"]), (None, 3, []), ("2", 1, [])],
+)
+def test_gpus_are_shared_out(
+    visible: str | None, each: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    flags = ["--lmda", "1", "--model_config", "m.csv", "--run_config", "t.cfg", "--gpu", str(each)]
+    assert shares(parse_trainer(flags)) == expected
+    assert shares(parse_trainer([*flags, "--device", "cpu"])) == []
 
 
 def test_without_a_mark_each_is_trained_from_the_start(small_model: SmallModel) -> None:

@@ -1,34 +1,57 @@
-"""Trains the runs of several Lagrangians, one after the other."""
+"""Trains the runs of several Lagrangians, one after the other or side by side."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
-from torchDVC.config import ModelConfig, TrainConfig
+from torchDVC.config import ModelConfig, Stage, TrainConfig, load_run
 from torchDVC.config.command_line import TrainOptions
 from torchDVC.training.claim import only_trainer
 from torchDVC.training.keeper import last_checkpoint
+from torchDVC.training.side_by_side import run_all, shares
 from torchDVC.training.trainer import Trainer
 
 
 def train_all(points: Sequence[TrainOptions], model: ModelConfig, config: TrainConfig) -> int:
-    """Run them in order, all within the time of ``--max_minutes``; returns the exit code.
+    """Run them in order, or side by side on the GPUs there are; returns the exit code.
 
-    Where a stage of the cfg is marked ``adapt``, the runs after the first begin there, with the first's weights. When
-    one is resumed, so are the others, as far as they were begun.
+    All is within the time of ``--max_minutes``. Where a stage of the cfg is marked ``adapt``, the runs after the first
+    begin there, with the first's weights. When one is resumed, so are the others, as far as they were begun.
     """
     start = time.monotonic()
-    for number, options in enumerate(points):
-        if number:
-            options = _following(options, points[0], config, time.monotonic() - start)
-        with only_trainer(options.folder):
-            trainer = Trainer(options, model, config)
-            code = trainer.run()
+
+    def begin(options: TrainOptions) -> TrainOptions:
+        first = options is points[0]
+        return options if first else _following(options, points[0], config, time.monotonic() - start)
+
+    gpus = shares(points[0]) if len(points) > 1 else []
+    if gpus:
+        begins = [partial(begin, options) for options in points]
+        alone = 1 if _adapted(config) else 0
+        return run_all(_load_and_train, begins[:alone], gpus) or run_all(_load_and_train, begins[alone:], gpus)
+    for options in points:
+        trainer, code = _train(begin(options), model, config)
         if code or trainer.stopped:
             return code
     return 0
+
+
+def _train(options: TrainOptions, model: ModelConfig, config: TrainConfig) -> tuple[Trainer, int]:
+    with only_trainer(options.folder):
+        trainer = Trainer(options, model, config)
+        return trainer, trainer.run()
+
+
+def _load_and_train(options: TrainOptions) -> int:
+    return _train(options, *load_run(options.model_config, options.run_config, "train", options.set))[1]
+
+
+def _adapted(config: TrainConfig) -> Stage | None:
+    """The stage that the runs after the first begin at."""
+    return next((stage for stage in config.stages if stage.adapt), None)
 
 
 def _following(options: TrainOptions, first: TrainOptions, config: TrainConfig, seconds: float) -> TrainOptions:
@@ -39,7 +62,7 @@ def _following(options: TrainOptions, first: TrainOptions, config: TrainConfig, 
         if last_checkpoint(options.folder).exists():
             return options
         options = replace(options, restore="none", checkpoint=None)
-    stage = next((stage for stage in config.stages if stage.adapt), None)
+    stage = _adapted(config)
     if stage is None:
         return options
     epoch = config.first_epoch(stage)
