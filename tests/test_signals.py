@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib
 import os
@@ -20,6 +21,7 @@ from tests.processes import wait_for
 from tests.small_model import TEST, SmallModel
 from torchDVC.codec import main as codec
 from torchDVC.util.errors import run_command
+from torchDVC.util.interrupts import AGAIN
 
 
 def start(name: str, *flags: str) -> subprocess.Popen[str]:
@@ -114,6 +116,22 @@ def test_what_a_library_makes_of_a_signal_is_an_interruption(
 
     assert run_command(work) == 130
     assert capsys.readouterr().err == "interrupted\n" and signal.getsignal(number) == before
+
+
+def test_an_interruption_that_something_drops_comes_again_and_cuts_no_cleaning_short() -> None:
+    cleaned = False
+
+    def work() -> None:
+        nonlocal cleaned
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            time.sleep(20)
+        finally:
+            time.sleep(1.5 * AGAIN)
+            cleaned = True
+
+    assert run_command(work) == 130 and cleaned
 
 
 def test_a_command_that_ends_before_a_late_import_does_is_not_ended_by_the_clock(tmp_path: Path) -> None:

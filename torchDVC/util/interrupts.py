@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,13 +22,16 @@ PATIENCE = 3.0
 """Seconds in which several of `ENDING` count as one, unless typed: a closed terminal and its shell both send one."""
 RETRY = 0.05
 """Seconds after which one is looked at again that came while a module was imported, which it could not end cleanly."""
+AGAIN = 0.5
+"""Seconds after which a command that goes on is interrupted again: something on the way has kept the exception."""
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """While open, each of `ENDING` raises `KeyboardInterrupt`, between two imports.
 
-    What libraries make of it on its way is one too.
+    What libraries make of it on its way is one too, and where one of them drops it, as where a finalizer runs, it is
+    raised again.
     """
     quiet_until = 0.0
 
@@ -35,8 +39,11 @@ def interruptible() -> Iterator[None]:
         nonlocal quiet_until
         if _importing(frame):
             signal.setitimer(signal.ITIMER_REAL, RETRY)
-        elif number == signal.SIGINT or time.monotonic() > quiet_until:
+        elif number == signal.SIGALRM and quiet_until and sys.exception():  # what is on its way is not cut short
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        elif number in (signal.SIGINT, signal.SIGALRM) or time.monotonic() > quiet_until:
             quiet_until = time.monotonic() + PATIENCE
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
             raise KeyboardInterrupt
 
     before = _take((*ENDING, signal.SIGALRM), interrupt)
