@@ -75,7 +75,7 @@ class Layout:
 
 _DEPTH = r"(8|9|10|12|14|16)?(le|be)?"
 _PLANAR = re.compile(rf"(?:yuvj?|p|i)?(420|422|440|444)p?{_DEPTH}")
-_GREY = re.compile(rf"(?:gray|grey|mono|yuv400p|400p?){_DEPTH}")
+_GREY = re.compile(rf"(?:gray|grey|mono|(?:yuv|p)400p?|400p){_DEPTH}")
 _HIGH = re.compile(r"p([024])(10|12|16)(le|be)?")
 _OTHERS = {
     "yv12": Layout(order="swapped"),

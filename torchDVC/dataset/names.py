@@ -26,7 +26,7 @@ _BROADCAST = {Fraction(text): Fraction(rate * 1000, 1001) for text, rate in (
 _SIZE = re.compile(r"(?<!\d)(\d{1,5})x(\d{1,5})(?:[pi](\d+(?:\.\d+)?)?)?(?!\w)")
 _LINES = re.compile(r"(2160|1080|720)[pi](\d+(?:\.\d+)?)?")
 _FPS = re.compile(r"(\d+(?:\.\d+)?)(?:fps|hz)(?![a-z])")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?)p?")
 _BITS = re.compile(r"(8|9|10|12|14|16)(?:b|bits?|bpp|bpc)?(le|be)?")
 _MATRICES = {"709": "bt709", "601": "bt601", "2020": "bt2020"}
 
@@ -47,8 +47,8 @@ def name_says(stem: str) -> Named:
     size, rate, place = _size(words)
     after = words[place:]
     named = _FPS.search(stem.lower())
-    bare = next((word for word in after[:1] if _NUMBER.fullmatch(word) and float(word) <= MOST_FPS), None)
-    bare = None if after[1:2] in (["bit"], ["bits"]) else bare
+    number = _NUMBER.fullmatch(after[0]) if after and after[1:2] not in (["bit"], ["bits"]) else None
+    bare = number[1] if number and float(number[1]) <= MOST_FPS else None
     text = named[1] if named else rate or bare
     bits = after[1] if bare and not named and len(after) > 1 else ""
     return Named(size, _rate(text), _layout(words, after, bits), _matrix(words, after))
