@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torchDVC.config.migration import KEYS, renamed
+from torchDVC.config.migration import KEYS, of_a_module, renamed
 from torchDVC.config.problems import Report, Where
 from torchDVC.config.text_files import Entry, Section, read_sections
 from torchDVC.config.values import Reader, Unexpected
@@ -51,7 +51,7 @@ def read_values(section: Section, keys: Mapping[str, Key], report: Report) -> Va
     for entry in section.entries.values():
         key = keys.get(entry.key)
         if key is None:
-            hint = renamed(entry.key, KEYS) or nearest(entry.key, keys)
+            hint = renamed(entry.key, KEYS) or of_a_module(entry.key) or nearest(entry.key, keys)
             report.add(entry.where, f"unknown key '{entry.key}' in [{section.title}]{hint}")
             values.sound = False
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 PAGE = "docs/migration.md"
 
 TYPES = {
@@ -22,6 +24,11 @@ RESTORE = "load_same"
 def renamed(name: str, names: dict[str, str]) -> str:
     """The end of a message about a name of its: what is called so here; nothing for other names."""
     return f"; {names[name]} takes its place, see {PAGE}" if name in names else ""
+
+
+def of_a_module(key: str) -> str:
+    """The end of a message about a free key of its, which begins with a module's code; nothing for others."""
+    return f"; option.NAME.{key[2:]} takes its place, see {PAGE}" if re.fullmatch(r"[A-Za-z]_\w+", key) else ""
 
 
 def in_upper_case(codes: str, known: str) -> str:

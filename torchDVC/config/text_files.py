@@ -69,7 +69,7 @@ def read_sections(path: Path, report: Report) -> list[Section]:
             return sections
         elif text:
             expected = "key = value or [section]" if sections else "a section such as [header] before it"
-            report.add(where, f"'{text}'; expected {expected}")
+            report.add(where, f"'{text}'; expected {expected}{f', see {PAGE}' if ': ' in text else ''}")
     return sections
 
 
