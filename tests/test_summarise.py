@@ -128,6 +128,7 @@ def test_signs_of_filters():
 
 def test_text():
     assert text_table(HEADER, ROWS) == "codec            bpp\nx264 very_fast  0.25\na|b             12.5\n"
+    assert text_table(("a", "b"), [("上海", "1"), ("e\u0301e", "23")]) == "a      b\n上海   1\ne\u0301e    23\n"
 
 
 def test_csv_quotes_what_it_must():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Sequence
 
 LATEX_ESCAPES: dict[str, str | int | None] = {c: "\\" + c for c in "&%$#_{}"}
@@ -12,11 +13,12 @@ LATEX_ESCAPES |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned with spaces; numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(header, *rows, strict=True)]
     right = [_is_numeric(column) for column in zip(*rows, strict=True)] or [False] * len(header)
     lines = []
     for row in (header, *rows):
-        cells = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
+        blanks = [" " * (w - _width(c)) for c, w in zip(row, widths, strict=True)]
+        cells = [b + c if r else c + b for c, b, r in zip(row, blanks, right, strict=True)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines) + "\n"
 
@@ -48,6 +50,11 @@ def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 FORMATS = {"text": text_table, "csv": csv_table, "markdown": markdown_table, "latex": latex_table}
 SUFFIXES = {".csv": "csv", ".md": "markdown", ".tex": "latex", ".txt": "text"}
+
+
+def _width(cell: str) -> int:
+    """Columns of a terminal: two for a Chinese character, none for an accent of its own."""
+    return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in cell if not unicodedata.combining(c))
 
 
 def _is_numeric(column: Sequence[str]) -> bool:
