@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import importlib
 import os
@@ -118,13 +117,18 @@ def test_what_a_library_makes_of_a_signal_is_an_interruption(
     assert capsys.readouterr().err == "interrupted\n" and signal.getsignal(number) == before
 
 
-def test_an_interruption_that_something_drops_comes_again_and_cuts_no_cleaning_short() -> None:
+def test_an_interruption_that_something_drops_comes_again_and_cuts_no_cleaning_short(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
     cleaned = False
 
     def work() -> None:
         nonlocal cleaned
-        with contextlib.suppress(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGTERM)
+        Finalized()
         try:
             time.sleep(20)
         finally:
@@ -132,6 +136,7 @@ def test_an_interruption_that_something_drops_comes_again_and_cuts_no_cleaning_s
             cleaned = True
 
     assert run_command(work) == 130 and cleaned
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_a_command_that_ends_before_a_late_import_does_is_not_ended_by_the_clock(tmp_path: Path) -> None:

@@ -30,10 +30,15 @@ AGAIN = 0.5
 def interruptible() -> Iterator[None]:
     """While open, each of `ENDING` raises `KeyboardInterrupt`, between two imports.
 
-    What libraries make of it on its way is one too, and where one of them drops it, as where a finalizer runs, it is
-    raised again.
+    What libraries make of it on its way is one too. Where it cannot be passed on, as in a finalizer or while numba
+    compiles, it is dropped without a word, and raised again.
     """
     quiet_until = 0.0
+    hook = sys.unraisablehook
+
+    def dropped(unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+            hook(unraisable)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal quiet_until
@@ -47,6 +52,7 @@ def interruptible() -> Iterator[None]:
             raise KeyboardInterrupt
 
     before = _take((*ENDING, signal.SIGALRM), interrupt)
+    sys.unraisablehook = dropped
     try:
         yield
     except Exception as error:
@@ -54,6 +60,7 @@ def interruptible() -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise
     finally:
+        sys.unraisablehook = hook
         if before:
             signal.setitimer(signal.ITIMER_REAL, 0)
         _give_back(before)
