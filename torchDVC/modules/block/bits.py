@@ -15,6 +15,7 @@ from torchDVC.entropy.rans import FLOOR, LOW
 from torchDVC.modules.block.kernel import kernel
 from torchDVC.modules.block.space import (
     COST,
+    COST_BITS,
     COSTING,
     COUNT,
     ERROR,
@@ -41,14 +42,14 @@ def predict(s, first, second):
         total += logit * (np.int64(weights[first, k]) + weights[second, k])
     total >>= 16
     total = min(max(total, -LOGIT_LIMIT), LOGIT_LIMIT)
-    return s.squash[total + LOGIT_LIMIT + 1]
+    return np.int64(s.squash[total + LOGIT_LIMIT + 1])
 
 
 @kernel
-def cost(s, first, second, bit):
-    """Bits that a decision would take."""
+def costs(s, first, second):
+    """Bits that a decision would take: of a zero, and of a one."""
     p = predict(s, first, second)
-    return s.bit_costs[(p if bit else 65536 - p) >> 4]
+    return s.bit_costs[(65536 - p) >> 4], s.bit_costs[p >> 4]
 
 
 @kernel
@@ -130,3 +131,38 @@ def hashed(a, b, c, d):
     h = (a * 0x2545F491 + b * 0x27D4EB2F + c * 0x165667B1 + d * 0x3C6EF372) & 0xFFFFFFFF
     h = ((h ^ (h >> 15)) * 0x2C1B3C6D) & 0xFFFFFFFF
     return (h ^ (h >> 16)) & (SLOTS - 1)
+
+
+@kernel
+def aim_flag(s, tag, a, b, c, d):
+    """Contexts of a decision of the syntax; returns which weights are its own."""
+    contexts = s.contexts
+    tag += 1024
+    contexts[0] = hashed(tag, a | (b << 4), c | (d << 4), 8)
+    contexts[1] = hashed(tag, a, b, 9)
+    contexts[2] = hashed(tag, c, d, 10)
+    contexts[3] = hashed(tag, a, c, 11)
+    contexts[4] = hashed(tag, b, d, 12)
+    contexts[5] = hashed(tag, a, d, 13)
+    contexts[6] = hashed(tag, 0, 0, 14)
+    return 512 + (tag & 255), 768 + (tag & 15) * 16 + min(a, 15)
+
+
+@kernel
+def flag(s, p, tag, a, b, c, d, bit):
+    """Code a decision of the syntax; a, b, c and d are what is known beside it, small numbers."""
+    first, second = aim_flag(s, tag, a, b, c, d)
+    return code(s, p[3], first, second, bit)
+
+
+@kernel
+def flag_costs(s, tag, a, b, c, d):
+    """Bits that a decision of the syntax would take: of a zero, and of a one."""
+    first, second = aim_flag(s, tag, a, b, c, d)
+    return costs(s, first, second)
+
+
+@kernel
+def bits_since(s, before):
+    """Bits that a tape which only counts has counted since its cost was ``before``."""
+    return (s.cursor[COST] - before) / (1 << COST_BITS)

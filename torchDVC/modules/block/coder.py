@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from torchDVC.entropy.tape import Tape
 from torchDVC.modules.block.space import (
     COUNT,
+    DONE,
     ERROR,
     FIELDS,
     IS_INTER,
     LANES,
+    MOTION,
+    PLANNED,
     POSITION,
     QUALITY,
     READING,
@@ -30,6 +33,7 @@ from torchDVC.modules.block.transform import STEP_BITS, step_of
 BLOCK = 16
 MOST_DECISIONS = 80 * BLOCK * BLOCK
 """A macroblock takes no more decisions than this."""
+NO_DATA = np.zeros(0, np.uint32)
 PLANE_WEIGHTS = (1.0, 4.43, 3.44)
 """How much a squared error in U and V counts in RGB beside one in Y (BT.709, limited range, chroma for four pixels)."""
 
@@ -102,6 +106,17 @@ class Planes:
         self.pixels[role, 0] = codes[0]
         self.chroma(role)[:] = codes[1:, ::2, ::2]
 
+    def view(self, data: np.ndarray = NO_DATA) -> tuple[np.ndarray, ...]:
+        """What kernels take, with a tape's data."""
+        return self.pixels, self.levels, self.cells, data
+
+    def plan(self, row: int) -> None:
+        """Take what was chosen for a row of macroblocks as what is to be coded."""
+        for plane, cells in enumerate((BLOCK // 4, BLOCK // 8, BLOCK // 8)):
+            part = slice(row * cells, (row + 1) * cells)
+            self.cells[PLANNED, plane, part, :, :MOTION] = self.cells[DONE, plane, part, :, :MOTION]
+            self.cells[DONE, plane, part] = 0
+
     def chroma(self, role: int) -> np.ndarray:
         """U and V, (2, H / 2, W / 2)."""
         return self.pixels[role, 1:, : self.height // 2, : self.width // 2]
@@ -152,11 +167,13 @@ def set_quality(space: np.ndarray, qp: float, chroma_offset: float, trade: float
 
 
 def run_rows(
-    tape: Tape, space: np.ndarray, rows: int, columns: int, kernel: Callable[[np.ndarray, int], None]
-) -> np.ndarray:
+    tape: Tape, space: np.ndarray, rows: int, columns: int, code: Callable[[np.ndarray, int], None],
+    choose: Callable[[int], None] | None = None,
+) -> np.ndarray:  # fmt: skip
     """Run a kernel that takes a tape's data and the number of a row of macroblocks for all rows, on a tape.
 
-    Returns the bits of each macroblock, (rows, columns), those of a row spread evenly.
+    Before each row, an encoder's ``choose`` is told of it. Returns the bits of each macroblock, (rows, columns), those
+    of a row spread evenly.
     """
     cursor = space["cursor"][0]
     cursor[:] = 0
@@ -165,10 +182,12 @@ def run_rows(
     space["states"][0, : tape.states.size] = tape.states
     written, bits = [], np.zeros((rows, columns), np.float32)
     for row in range(rows):
+        if choose:
+            choose(row)
         data = tape.words if tape.reading else np.empty(columns * MOST_DECISIONS, np.uint32)
         if not tape.reading:
             cursor[COUNT] = 0
-        kernel(data, row)
+        code(data, row)
         if not tape.reading:
             written.append(data[: cursor[COUNT]].copy())
             tape.operations = written[-1]

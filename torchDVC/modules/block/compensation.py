@@ -83,16 +83,16 @@ def fetch_luma(quarters, motion, top, left, size, out):
         if reference == 1 - direction:
             continue
         row, column = motion[ROW_0 + 2 * reference], motion[COLUMN_0 + 2 * reference]
-        phase = quarters[reference, 4 * (row & 3) + (column & 3)]
         y0, x0 = top + MARGIN + (row >> 2), left + MARGIN + (column >> 2)
+        phase = quarters[reference, 4 * (row & 3) + (column & 3), y0 : y0 + size, x0 : x0 + size]
         if reference == 1 and direction == BOTH:
             for y in range(size):
                 for x in range(size):
-                    out[y, x] = (out[y, x] + np.int32(phase[y0 + y, x0 + x]) + 1) >> 1
+                    out[y, x] = (out[y, x] + np.int32(phase[y, x]) + 1) >> 1
         else:
             for y in range(size):
                 for x in range(size):
-                    out[y, x] = phase[y0 + y, x0 + x]
+                    out[y, x] = phase[y, x]
 
 
 @kernel

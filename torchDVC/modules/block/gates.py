@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from torchDVC.modules.block.bits import flag
 from torchDVC.modules.block.kernel import kernel
-from torchDVC.modules.block.macroblock import flag
 from torchDVC.modules.block.space import QUALITY
 
 GATE = 32

@@ -1,10 +1,10 @@
-"""Quantised levels of a block: how they are coded, and how an encoder chooses them by rate and distortion."""
+"""Quantised levels of a block, and how they are coded."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from torchDVC.modules.block.bits import code, code_golomb, hashed, predict, transfer
+from torchDVC.modules.block.bits import code, code_golomb, hashed, transfer
 from torchDVC.modules.block.kernel import kernel
 from torchDVC.modules.block.space import DONE, ENERGY, HINT, QUALITY, SIZE, TASK, WRITING
 from torchDVC.modules.block.transform import scan_of
@@ -23,9 +23,9 @@ def magnitude_class(value):
 
 
 @kernel
-def surroundings(s, p, plane, top, left, size, u, v):
+def surroundings(s, p, levels, cells, plane, top, left, size, u, v):
     """What is known of a coefficient, into ``s.seen``: neighbours in the block, in blocks beside it, and of U for V."""
-    levels, cells, seen = p[1][plane], p[2][DONE, plane], s.seen
+    seen = s.seen
     y, x = top + u, left + v
     near = 0
     if u > 0:
@@ -84,126 +84,49 @@ def aim(s, kind, decision, u, v, i, nonzero, energy):
 @kernel
 def code_levels(s, p, plane, top, left, size, kind):
     """Code the levels of a block that is not all zero."""
-    levels, data = p[1][plane], p[3]
+    levels, cells, data = p[1][plane], p[2][DONE, plane], p[3]
     writing = s.cursor[TASK] == WRITING
     scan = scan_of(size)
-    energy = energy_class(p[2][DONE, plane], top, left)
+    energy = energy_class(cells, top, left)
     nonzero = 0
     final = scan.size - 1
+    last = last_of(levels, top, left, scan) if writing else 0
     for i in range(scan.size):
-        u, v = scan[i] // size, scan[i] % size
+        u, v = scan[i] >> 4, scan[i] & 15
         level = np.int64(levels[top + u, left + v]) if writing else 0
         second = 256 + min(i, 15) * 16
-        surroundings(s, p, plane, top, left, size, u, v)
+        surroundings(s, p, levels, cells, plane, top, left, size, u, v)
         some = 1
         if nonzero > 0 or i < final:
             aim(s, kind, 0, u, v, i, nonzero, energy)
             some = code(s, data, kind * 16, second, 1 if level != 0 else 0)
         if some:
             nonzero += 1
-            magnitude = 1
-            while magnitude <= MOST_UNARY:
-                aim(s, kind, magnitude, u, v, i, nonzero, energy)
-                first = kind * 16 + magnitude
-                if code(s, data, first, second + magnitude, 1 if abs(level) > magnitude else 0) == 0:
-                    break
-                magnitude += 1
-            if magnitude > MOST_UNARY:
-                magnitude += code_golomb(s, data, abs(level) - magnitude)
-            negative = transfer(s, data, 32768, 1 if level < 0 else 0)
-            levels[top + u, left + v] = -magnitude if negative else magnitude
+            levels[top + u, left + v] = code_level(s, data, kind, second, u, v, i, nonzero, energy, level)
             if i < final:
                 aim(s, kind, LAST, u, v, i, nonzero, energy)
-                if code(s, data, kind * 16 + LAST, second + LAST, writing and _ends(levels, top, left, size, i)):
+                if code(s, data, kind * 16 + LAST, second + LAST, 1 if i == last else 0):
                     return
 
 
 @kernel
-def _ends(levels, top, left, size, i):
-    """1 where no level follows position ``i`` of the scan."""
-    scan = scan_of(size)
-    for k in range(i + 1, scan.size):
-        if levels[top + scan[k] // size, left + scan[k] % size] != 0:
-            return 0
-    return 1
+def code_level(s, data, kind, second, u, v, i, nonzero, energy, level):
+    """Code magnitude and sign of a level that is not zero."""
+    magnitude = 1
+    while magnitude <= MOST_UNARY:
+        aim(s, kind, magnitude, u, v, i, nonzero, energy)
+        if code(s, data, kind * 16 + magnitude, second + magnitude, 1 if abs(level) > magnitude else 0) == 0:
+            break
+        magnitude += 1
+    if magnitude > MOST_UNARY:
+        magnitude += code_golomb(s, data, abs(level) - magnitude)
+    return -magnitude if transfer(s, data, 32768, 1 if level < 0 else 0) else magnitude
 
 
 @kernel
-def choose_levels(s, p, plane, top, left, size, kind, none, some):
-    """Choose levels of the coefficients in ``s.block``, in units of the step, and write them.
-
-    none, some: bits of saying that the block is all zero, and that it is not.
-    Returns squared error in squared steps, bits with the flag, and the sum of magnitudes.
-    """
-    levels, block, trade = p[1][plane], s.block, s.trades[plane]
-    scan = scan_of(size)
-    all_energy = np.float32(0)
-    stop = -1
-    for i in range(scan.size):
-        u, v = scan[i] // size, scan[i] % size
-        value = abs(block[u, v])
-        all_energy += value * value
-        levels[top + u, left + v] = 0
-        if value >= 0.5:
-            stop = i
-    least, bits_of_least, best_end = all_energy + trade * none, none, -1
-    error_of_least = all_energy
-    energy = energy_class(p[2][DONE, plane], top, left)
-    nonzero = 0
-    if least < trade * (some + 3):
-        stop = -1
-    bits = some
-    gained = np.float32(0)
-    for i in range(stop + 1):
-        u, v = scan[i] // size, scan[i] % size
-        second = 256 + min(i, 15) * 16
-        surroundings(s, p, plane, top, left, size, u, v)
-        aim(s, kind, 0, u, v, i, nonzero, energy)
-        chance = predict(s, kind * 16, second)
-        value = abs(block[u, v])
-        zero_bits = s.bit_costs[(65536 - chance) >> 4]
-        if value < 0.5:
-            bits += zero_bits
-            continue
-        high = int(value + np.float32(0.5))
-        best = 0
-        best_cost = trade * zero_bits
-        best_bits = zero_bits
-        rate = s.bit_costs[chance >> 4] + np.float32(1)
-        for magnitude in range(1, high + 1):
-            if magnitude <= MOST_UNARY:
-                aim(s, kind, magnitude, u, v, i, nonzero + 1, energy)
-                chance = predict(s, kind * 16 + magnitude, second + magnitude)
-                stops, goes_on = s.bit_costs[(65536 - chance) >> 4], s.bit_costs[chance >> 4]
-            else:
-                stops, goes_on = 2 * np.log2(np.float32(magnitude - MOST_UNARY)) + 1, np.float32(0)
-            if magnitude >= high - 1:
-                off = value - magnitude
-                now = off * off - value * value + trade * (rate + stops)
-                if now < best_cost:
-                    best, best_cost, best_bits = magnitude, now, rate + stops
-            rate += goes_on
-        bits += best_bits
-        if best == 0:
-            continue
-        nonzero += 1
-        levels[top + u, left + v] = best if block[u, v] > 0 else -best
-        off = value - best
-        gained += value * value - off * off
-        on_bits = end_bits = np.float32(0)
-        if i < scan.size - 1:
-            aim(s, kind, LAST, u, v, i, nonzero, energy)
-            chance = predict(s, kind * 16 + LAST, second + LAST)
-            on_bits, end_bits = s.bit_costs[(65536 - chance) >> 4], s.bit_costs[chance >> 4]
-        total = all_energy - gained + trade * (bits + end_bits)
-        if total < least:
-            least, bits_of_least, best_end = total, bits + end_bits, i
-            error_of_least = all_energy - gained
-        bits += on_bits
-    amount = 0
-    for i in range(stop + 1):
-        y, x = top + scan[i] // size, left + scan[i] % size
-        if i > best_end:
-            levels[y, x] = 0
-        amount += abs(levels[y, x])
-    return error_of_least, bits_of_least, amount
+def last_of(levels, top, left, scan):
+    """The last position of the scan that holds a level."""
+    i = scan.size - 1
+    while i > 0 and levels[top + (scan[i] >> 4), left + (scan[i] & 15)] == 0:
+        i -= 1
+    return i

@@ -2,16 +2,18 @@
 
 Kernels take ``(s, p)``, see `torchDVC.modules.block.space`, and the fields of this picture and of the one before, see
 `torchDVC.modules.block.compensation`; ``ways`` (2, H / 16, W / 16) int32 says for both which way each macroblock took.
+
+An encoder has put its choice for a macroblock into a plan (5, FIELDS): the motion of the whole and of each quarter, in
+place of `KNOWN` the way, and of each quarter (of the whole: in the first) which candidate, -1 for vectors.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from torchDVC.modules.block.bits import transfer
+from torchDVC.modules.block.bits import flag, transfer
 from torchDVC.modules.block.compensation import BOTH, COLUMN_0, DIRECTION, KNOWN, REACH, ROW_0, same_motion
 from torchDVC.modules.block.kernel import kernel
-from torchDVC.modules.block.macroblock import flag
 
 VECTORS, LIKE_NEIGHBOUR, DIVIDED = range(3)
 CANDIDATES = 5
@@ -174,33 +176,26 @@ def set_motion(field, b, c, size, motion):
 
 
 @kernel
-def code_motion(s, p, field, past, ways, row, column, two):
-    """Code the motion of a macroblock.
-
-    An encoder has put into ``s.choices`` the way, and of the whole or of each quarter which candidate (-1: by vectors),
-    and into ``s.motions`` the motion of the whole and of each quarter.
-    """
-    choices, motions, candidates = s.choices, s.motions, s.candidates
+def code_motion(s, p, field, past, ways, plan, row, column, two):
+    """Code the motion of a macroblock; an encoder has put it into ``plan``."""
     b, c = 2 * row, 2 * column
     beside, above, before = way_contexts(ways, row, column)
-    known = list_candidates(field, past, b, c, 2, two, candidates)
-    way = choices[0]
+    way, motion = plan[0, KNOWN], plan[0]
     if flag(s, p, M_LIKE, beside, above, before, 0, 1 if way == LIKE_NEIGHBOUR else 0):
         way = LIKE_NEIGHBOUR
-        which = code_choice(s, p, M_WHICH, known, 0, choices[1])
-        motions[0, :] = candidates[which]
-        set_motion(field, b, c, 2, motions[0])
+        known = list_candidates(field, past, b, c, 2, two, s.candidates)
+        set_motion(field, b, c, 2, s.candidates[code_choice(s, p, M_WHICH, known, 0, plan[1, KNOWN])])
     elif flag(s, p, M_DIVIDED, beside, above, before, 0, 1 if way == DIVIDED else 0):
         way = DIVIDED
         for k in range(4):
-            code_quarter(s, p, field, past, b + (k >> 1), c + (k & 1), two, choices[1 + k], motions[1 + k])
+            code_quarter(s, p, field, past, b + (k >> 1), c + (k & 1), two, plan[1 + k, KNOWN], plan[1 + k])
     else:
         way = VECTORS
         if not two:
-            motions[0, DIRECTION] = 0
-        code_vectors(s, p, field, b, c, two, motions[0])
-        clamp_motion(motions[0], b, c, 2, field.shape[0], field.shape[1])
-        set_motion(field, b, c, 2, motions[0])
+            motion[DIRECTION] = 0
+        code_vectors(s, p, field, b, c, two, motion)
+        clamp_motion(motion, b, c, 2, field.shape[0], field.shape[1])
+        set_motion(field, b, c, 2, motion)
     ways[0, row, column] = way
 
 

@@ -42,11 +42,11 @@ LIMIT = 255
 
 SPACE = np.dtype(
     [
-        ("squash", np.int64, 2 * LOGIT_LIMIT + 2),
-        ("stretch", np.int64, 4096),
+        ("squash", np.int32, 2 * LOGIT_LIMIT + 2),
+        ("stretch", np.int16, 4096),
         ("rates", np.int64, LIMIT + 1),
         ("bit_costs", np.float32, 4097),
-        ("whole_costs", np.int64, 4097),
+        ("whole_costs", np.int32, 4097),
         ("slots", np.uint32, (INPUTS, SLOTS)),
         ("weights", np.int32, (WEIGHT_SETS, INPUTS)),
         ("cursor", np.int64, 5),
@@ -67,8 +67,6 @@ SPACE = np.dtype(
         ("smoothed", np.int64, 80),
         ("line", np.int64, 80),
         ("best", np.int64, 2),
-        ("choices", np.int64, 5),
-        ("motions", np.int32, (5, 6)),
         ("candidates", np.int32, (5, 6)),
         ("starts", np.int64, (10, 2)),
         ("trial", np.int32, (7, 6)),

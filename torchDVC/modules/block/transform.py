@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from torchDVC.modules.block.kernel import kernel
@@ -21,14 +23,9 @@ def _basis(size: int) -> np.ndarray:
 
 
 BASIS_4, BASIS_8, BASIS_16 = (_basis(size) for size in (4, 8, 16))
-FORWARD_4, FORWARD_8, FORWARD_16 = (
-    np.ascontiguousarray(b.astype(np.float32) / 2**PRECISION) for b in (BASIS_4, BASIS_8, BASIS_16)
-)
-
-
 def _zigzag(size: int) -> np.ndarray:
-    """Positions ``size * row + column`` by diagonals, each in the direction opposite to the last."""
-    cells = [(u + v, u if (u + v) % 2 else v, size * u + v) for u in range(size) for v in range(size)]
+    """Positions ``row << 4 | column`` by diagonals, each in the direction opposite to the last."""
+    cells = [(u + v, u if (u + v) % 2 else v, u << 4 | v) for u in range(size) for v in range(size)]
     return np.array([position for _, _, position in sorted(cells)], np.int32)
 
 
@@ -48,25 +45,41 @@ def scan_of(size):
     return SCAN_4 if size == 4 else (SCAN_8 if size == 8 else SCAN_16)
 
 
+def _forward_of(size: int) -> Any:
+    """The transform of one size in place, (size, size) float32: loops of known length run eight numbers at once."""
+    basis = np.ascontiguousarray(_basis(size).astype(np.float32) / 2**PRECISION)
+    transposed = np.ascontiguousarray(basis.T)
+
+    @kernel
+    def transform(block, scratch):
+        for u in range(size):
+            for x in range(size):
+                total = np.float32(0)
+                for y in range(size):
+                    total += basis[u, y] * block[y, x]
+                scratch[u, x] = total
+        for u in range(size):
+            for v in range(size):
+                total = np.float32(0)
+                for x in range(size):
+                    total += scratch[u, x] * transposed[x, v]
+                block[u, v] = total
+
+    return transform
+
+
+_forward_4, _forward_8, _forward_16 = (_forward_of(size) for size in (4, 8, 16))
+
+
 @kernel
-def forward(block, size, scratch, skip):
-    """Transform (size, size) float32 in place; with ``skip`` scaled only, as a transform of one sample."""
-    if skip:
-        return
-    matrix = FORWARD_4 if size == 4 else (FORWARD_8 if size == 8 else FORWARD_16)
-    for u in range(size):
-        for x in range(size):
-            scratch[u, x] = 0
-        for y in range(size):
-            m = matrix[u, y]
-            for x in range(size):
-                scratch[u, x] += m * block[y, x]
-    for u in range(size):
-        for v in range(size):
-            total = np.float32(0)
-            for x in range(size):
-                total += scratch[u, x] * matrix[v, x]
-            block[u, v] = total
+def forward(block, size, scratch):
+    """Transform (size, size) float32 in place."""
+    if size == 4:
+        _forward_4(block, scratch)
+    elif size == 8:
+        _forward_8(block, scratch)
+    else:
+        _forward_16(block, scratch)
 
 
 @kernel

@@ -103,9 +103,7 @@ class GatedFilter(nn.Module):
             tape = stream.open_tape()
             bits = run_rows(
                 tape, space, rows, columns,
-                lambda data, row, s=space[0], g=gates: code_gates(  # type: ignore[misc]
-                    s, (planes.pixels, planes.levels, planes.cells, data), g, row
-                ),
+                lambda data, row, s=space[0], g=gates: code_gates(s, planes.view(data), g, row),  # type: ignore[misc]
             )  # fmt: skip
             stream.close_tape(tape, bits, item)
             whole[item, :rows, :columns] = torch.from_numpy(gates.astype(bool))

@@ -52,7 +52,7 @@ class BlockCoder(nn.Module):
         return {"recon": recon.to(device), "contexts": contexts.to(device), "step": steps.to(device)}
 
     def _code(self, state: FrameState, stream: Stream, item: int) -> tuple[Planes, np.ndarray]:
-        from torchDVC.modules.block.picture import code_row
+        from torchDVC.modules.block.picture import choose_row, code_row
 
         planes = Planes(*state.shown)
         space = self.contexts.begin(state.get("ref_contexts"), item)
@@ -63,13 +63,19 @@ class BlockCoder(nn.Module):
             planes.put(PREDICTED, state["mc"][item])
         if "block_motion" in state:
             planes.cells[PLANNED, 0, ::4, ::4, MOTION] = _motion_class(state["block_motion"][item], planes)
+        rows, columns = planes.height // BLOCK, planes.width // BLOCK
+
+        def choose(row: int) -> None:
+            choose_row(space[0], planes.view(), row)
+            planes.plan(row)
+
         if not stream.reading:
             planes.put(SOURCE, state["frame"][item])
         tape = stream.open_tape()
-        rows, columns = planes.height // BLOCK, planes.width // BLOCK
         bits = run_rows(
             tape, space, rows, columns,
-            lambda data, row: code_row(space[0], (planes.pixels, planes.levels, planes.cells, data), row),
+            code=lambda data, row: code_row(space[0], planes.view(data), row),
+            choose=None if stream.reading else choose,
         )  # fmt: skip
         stream.close_tape(tape, bits, item)
         return planes, space

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchDVC.config.registry import codec_module
 from torchDVC.entropy.streams import Stream
 from torchDVC.modules.block.coder import BLOCK, Contexts, Planes, Schedule, run_rows, set_quality
-from torchDVC.modules.block.compensation import COLUMN_0, FIELDS, MARGIN, ROW_0
+from torchDVC.modules.block.compensation import COLUMN_0, FIELDS, KNOWN, MARGIN, ROW_0
 from torchDVC.modules.block.space import RECON, SOURCE
 from torchDVC.modules.frame_state import FrameState
 
@@ -75,23 +75,29 @@ class BlockMotion(nn.Module):
         return torch.from_numpy(quarters)
 
     def _code(self, state: FrameState, stream: Stream, quarters: np.ndarray, item: int) -> tuple[Tensor, np.ndarray]:
-        from torchDVC.modules.block.picture import code_motion_row
+        from torchDVC.modules.block.picture import choose_motion_row, code_motion_row
 
         planes = Planes(*state.shown)
         space = self.contexts.begin(state.get("ref_motion_contexts"), item)
         qp = self.schedule.qp(int(state.quality[item]), state.info.since_intra)
         set_quality(space, qp, 0, self.trade, True)
-        if not stream.reading:
-            planes.put(SOURCE, state["frame"][item])
         rows, columns = planes.height // BLOCK, planes.width // BLOCK
         field, past, ways = _fields(state, item, rows, columns)
+        plans = np.zeros((rows, columns, 5, FIELDS), np.int32)
         two = int("ref_anchor" in state)
+        memory = quarters, field, past, ways, plans
+
+        def choose(row: int) -> None:
+            choose_motion_row(space[0], planes.view(), *memory, row, two)
+            field[2 * row : 2 * row + 2, :, KNOWN] = 0
+
+        if not stream.reading:
+            planes.put(SOURCE, state["frame"][item])
         tape = stream.open_tape()
         bits = run_rows(
             tape, space, rows, columns,
-            lambda data, row: code_motion_row(
-                space[0], (planes.pixels, planes.levels, planes.cells, data), quarters, field, past, ways, row, two
-            ),
+            code=lambda data, row: code_motion_row(space[0], planes.view(data), *memory[1:], row, two),
+            choose=None if stream.reading else choose,
         )  # fmt: skip
         stream.close_tape(tape, bits, item)
         said = ways[0].repeat(2, 0).repeat(2, 1)
