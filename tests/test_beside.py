@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from torchDVC.util.beside import Beside, read_ahead
+from torchDVC.util.beside import Beside, merged, read_ahead
 
 
 def numbers(count: int, seen: list[int], error: Exception | None = None) -> Iterator[int]:
@@ -44,6 +44,27 @@ def test_ending_early_ends_the_thread() -> None:
     assert next(items) == 0
     items.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before and len(seen) < 10
+
+
+def test_several_are_gone_through_at_once_each_in_order() -> None:
+    both = threading.Barrier(2)
+
+    def items(first: int) -> Iterator[int]:
+        both.wait(10)  # which one after the other would never pass
+        yield from range(first, first + 50)
+
+    found = list(merged((items(100 * number) for number in range(4)), 2))
+    assert sorted(found) == [100 * number + i for number in range(4) for i in range(50)]
+    for number in range(4):
+        own = [item for item in found if item // 100 == number]
+        assert own == sorted(own)
+
+
+def test_an_error_of_one_of_several_ends_all() -> None:
+    before = threading.active_count()
+    with pytest.raises(OSError, match="cut short"):
+        list(merged([numbers(10**9, []), numbers(3, [], OSError("cut short"))], 2))
+    assert threading.active_count() == before
 
 
 def test_calls_are_made_in_order_beside_and_at_most_a_few_behind() -> None:

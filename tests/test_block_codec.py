@@ -21,7 +21,7 @@ from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.entropy.symbol_streams import EstimatingStream, ReadingStream, WritingStream
 from torchDVC.models.codec import Codec
 from torchDVC.models.model_file import Model, fixed
-from torchDVC.models.sequence import code_clip, code_sequence
+from torchDVC.models.sequence import code_clip, code_sequence, periods_at_once
 from torchDVC.results.bd_rate import Curve, bd_rate
 from torchDVC.results.metrics import psnr_of_mse
 from torchDVC.util.errors import BitstreamError
@@ -80,6 +80,36 @@ def test_a_file_holds_the_encoders_pictures_to_the_bit(
         decoded = [p.state["recon"] for p in read_frames(model, reader)]
     assert len(decoded) == 7
     assert all(torch.equal(a, b) for a, b in zip(coded, decoded, strict=True))
+
+
+def test_intra_periods_at_once_give_the_file_that_one_after_the_other_does(model: Model, tmp_path: Path) -> None:
+    frames = frames_of(11, (48, 64))
+    info = VideoInfo(64, 48, len(frames), Fraction(25), source="test")
+    for at_once in (1, 3):
+        with write_container(tmp_path / f"{at_once}.lcp", header_of(model, info, CodingStructure(4), 30)) as writer:
+            coded = [p.frame.index for p in write_frames(model, writer, pictures_of(model, frames), at_once=at_once)]
+        assert sorted(coded) == list(range(11))
+    assert (tmp_path / "1.lcp").read_bytes() == (tmp_path / "3.lcp").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("structure", "size", "threads", "expected"),
+    [
+        (CodingStructure(32), (240, 416), 2, 2),
+        (CodingStructure(32), (240, 416), 1, 1),
+        (CodingStructure(32), (1080, 1920), 8, 1),  # would take too much memory
+        (CodingStructure(0), (240, 416), 2, 1),
+        (CodingStructure(32, 8), (240, 416), 2, 1),  # B frames refer to the next I frame
+    ],
+)
+def test_how_many_intra_periods_are_coded_at_once(
+    model: Model, structure: CodingStructure, size: tuple[int, int], threads: int, expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert periods_at_once(model.codec, structure, size) == expected
+    other = Codec(load_model_config("baseline.csv"))
+    assert periods_at_once(other, structure, size) == 1
 
 
 def test_what_the_filter_changes_is_the_same_on_both_sides(filtering: Model, model: Model, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from torchDVC.dataset.video import VideoInfo, VideoWriter, open_video, open_writ
 from torchDVC.models import model_store
 from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import Model, save_model
-from torchDVC.models.sequence import in_display_order
+from torchDVC.models.sequence import in_display_order, periods_at_once
 from torchDVC.util.arithmetic import Arithmetic
 from torchDVC.util.beside import read_ahead
 from torchDVC.util.device import choose_device, described
@@ -118,12 +118,13 @@ def _encode(
     model: Model, writer: ContainerWriter, sources: Iterable[Tensor], control: RateControl | None, bar: Progress
 ) -> int:
     """Write all frames, under control or with the header's quality; returns how many there were."""
-    frames, pace = 0, _Pace()
-    for picture in write_frames(model, writer, sources, quality=control.level if control else None):
+    frames, pace, header = 0, _Pace(), writer.header
+    at_once = 1 if control else periods_at_once(model.codec, header.structure, (header.height, header.width))
+    for picture in write_frames(model, writer, sources, quality=control.level if control else None, at_once=at_once):
         frames += 1
         if control:
             control.spend(picture.frame, 8 * writer.size - control.spent)
-        bpp, bitrate = _rates(writer.size, writer.header, frames)
+        bpp, bitrate = _rates(writer.size, header, max(1, writer.count))
         bar.update(rate=bpp, bitrate=bitrate, pace=pace.next())
     return frames
 

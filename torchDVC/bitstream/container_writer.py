@@ -57,6 +57,11 @@ class ContainerWriter:
         self._intra: list[IntraEntry] = []
         self._put(self.header.to_bytes())
 
+    @property
+    def count(self) -> int:
+        """Frames written so far."""
+        return self._position.coding_index
+
     def write(self, frame: CodedFrame, payload: bytes, quality: int | None = None) -> int:
         """Append a frame, in coding order; returns the bytes that it takes in the file.
 

@@ -11,7 +11,7 @@ from torchDVC.bitstream.container_reader import ContainerReader
 from torchDVC.bitstream.container_writer import ContainerWriter
 from torchDVC.bitstream.header import HASH_BYTES, Header
 from torchDVC.bitstream.packets import IntraEntry, Packet
-from torchDVC.coding_structure import CodingStructure
+from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.dataset.frame import VideoInfo
 from torchDVC.entropy.symbol_streams import ReadingStream, WritingStream
 from torchDVC.models.codec import CodedPicture
@@ -52,21 +52,29 @@ def _lacking_mode(model: Model, structure: CodingStructure) -> str:
 
 def write_frames(
     model: Model, writer: ContainerWriter, sources: Iterable[Tensor], *, quality: Quality | None = None,
-    keep_maps: bool = False,
+    keep_maps: bool = False, at_once: int = 1,
 ) -> Iterator[CodedPicture]:
     """Encode pictures (1, C, h, w) of the codec's format into a container; yields each frame after it was written.
 
-    ``quality`` is the level of all frames, or chooses that of each; None: the header's.
+    ``quality`` is the level of all frames, or chooses that of each; None: the header's. Of intra periods that are coded
+    ``at_once``, frames come as they are coded, and are written as soon as those before them are.
     """
     header = writer.header
     pictures = code_sequence(
         model.codec, model.modes, header.structure, (header.height, header.width),
         lambda frame: WritingStream(keep_maps=keep_maps, rdoq=model.modes.rdoq), sources=sources,
-        quality=header.quality if quality is None else quality,
+        quality=header.quality if quality is None else quality, at_once=at_once,
     )  # fmt: skip
+    early: dict[int, tuple[CodedFrame, bytes, int]] = {}
     for picture in pictures:
         assert isinstance(picture.stream, WritingStream)
-        writer.write(picture.frame, picture.stream.payload(), int(picture.quality))
+        packet = (picture.frame, picture.stream.payload(), int(picture.quality))
+        if at_once == 1:
+            writer.write(*packet)
+        else:
+            early[picture.frame.index] = packet
+            while writer.count in early:
+                writer.write(*early.pop(writer.count))
         yield picture
 
 

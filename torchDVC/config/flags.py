@@ -85,7 +85,7 @@ def parse_flags(
         ConfigError: one line for each unknown flag, missing flag, unreadable value and contradiction.
     """
     parser = _parser(options, usage, description, groups)
-    known, unknown = parser.parse_known_args(sys.argv[1:] if arguments is None else list(arguments))
+    known, unknown = parser.parse_known_intermixed_args(sys.argv[1:] if arguments is None else list(arguments))
     problems = list(_unknown(unknown, options))
     values = {}
     for field in _fields(options):

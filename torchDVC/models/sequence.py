@@ -16,11 +16,14 @@ from torchDVC.config import Modes
 from torchDVC.entropy.streams import Stream, TrainingStream
 from torchDVC.models.buffer import ClipBuffer, DecodedPictureBuffer
 from torchDVC.models.codec import Codec, CodedPicture
+from torchDVC.util.beside import merged
 from torchDVC.util.errors import BitstreamError
 
 Item = TypeVar("Item")
 Quality = int | Callable[[CodedFrame], int]
 """One quality level, or what chooses that of each frame, called when the frame before it was coded and handed out."""
+MEMORY = 512 << 20
+"""Bytes that the pictures of intra periods that are coded at once may take."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def code_clip(
 
 def code_sequence(
     codec: Codec, modes: Modes, structure: CodingStructure, size: tuple[int, int],
-    new_stream: Callable[[CodedFrame], Stream], *, sources: Iterable[Tensor], quality: Quality = 0,
+    new_stream: Callable[[CodedFrame], Stream], *, sources: Iterable[Tensor], quality: Quality = 0, at_once: int = 1,
 ) -> Iterator[CodedPicture]:
     """Encode a sequence, frame by frame in coding order; the length need not be known.
 
@@ -156,13 +159,40 @@ def code_sequence(
         new_stream: gives the stream that a frame is coded with.
         sources: pictures (1, C, h, w) of the codec's format, in display order.
         quality: quality level, or what chooses each frame's.
+        at_once: intra periods that are coded at once, see `periods_at_once`; their frames come as they are coded.
     """
     ahead = _LookAhead(iter(sources))
     level = quality if callable(quality) else lambda frame: quality
     tasks = (
         FrameTask(frame, new_stream(frame), ahead.take(frame.index), level(frame)) for frame in _order(structure, ahead)
     )
-    return code_frames(codec, modes, size, tasks)
+    if at_once == 1:
+        return code_frames(codec, modes, size, tasks)
+    return merged((code_frames(codec, modes, size, period) for period in _intra_periods(tasks)), at_once)
+
+
+def periods_at_once(codec: Codec, structure: CodingStructure, size: tuple[int, int]) -> int:
+    """How many intra periods of pictures of a size an encoder should code at once.
+
+    One, but where all modules compute on one core and no frame refers to another intra period's: as many as there are
+    threads, as far as their pictures take no more than `MEMORY`.
+    """
+    alone = all(getattr(codec.get_submodule(spec.name), "one_core", False) for spec in codec.config.modules)
+    if not alone or structure.gop_size > 1 or not structure.intra_period:
+        return 1
+    taken = structure.intra_period * 3 * 4 * size[0] * size[1]
+    return max(1, min(torch.get_num_threads(), MEMORY // taken))
+
+
+def _intra_periods(tasks: Iterable[FrameTask]) -> Iterator[list[FrameTask]]:
+    period: list[FrameTask] = []
+    for task in tasks:
+        if task.frame.type == "I" and period:
+            yield period
+            period = []
+        period.append(task)
+    if period:
+        yield period
 
 
 def _order(structure: CodingStructure, ahead: _LookAhead) -> Iterator[CodedFrame]:

@@ -17,8 +17,17 @@ def read_ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
 
     Ending the iteration early ends the thread that makes them.
     """
+    return merged([items], 1, depth)
+
+
+def merged(sources: Iterable[Iterable[T]], most: int, depth: int = 2) -> Iterator[T]:
+    """The items of all ``sources`` as they come, those of one in order; an error comes in its place.
+
+    Up to ``most`` sources are gone through at once, each in a thread of its own, and up to ``depth`` items wait.
+    Ending the iteration early ends the threads.
+    """
     made: queue.Queue[tuple[T | None, BaseException | None, bool]] = queue.Queue(depth)
-    ended = threading.Event()
+    ended, threads, running = threading.Event(), list[threading.Thread](), 0
 
     def put(entry: tuple[T | None, BaseException | None, bool]) -> None:
         while not ended.is_set():
@@ -27,7 +36,7 @@ def read_ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
             except queue.Full:
                 continue
 
-    def make() -> None:
+    def make(items: Iterable[T]) -> None:
         try:
             for item in items:
                 put((item, None, False))
@@ -37,19 +46,26 @@ def read_ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
         except BaseException as error:  # whatever it is, it belongs to whom the items are for
             put((None, error, True))
 
-    thread = threading.Thread(target=make, daemon=True)
-    thread.start()
+    waiting = iter(sources)
     try:
         while True:
+            while running < most and (items := next(waiting, None)) is not None:
+                threads.append(threading.Thread(target=make, args=(items,), daemon=True))
+                threads[-1].start()
+                running += 1
+            if not running:
+                return
             item, error, last = made.get()
             if error is not None:
                 raise error
             if last:
-                return
-            yield item  # type: ignore[misc]
+                running -= 1
+            else:
+                yield item  # type: ignore[misc]
     finally:
         ended.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
 
 
 class Beside(Generic[T]):

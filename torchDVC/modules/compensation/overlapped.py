@@ -19,6 +19,8 @@ class OverlappedCompensation(nn.Module):
     Pictures are YUV 4:2:0; all arithmetic is on integers, so that the prediction is the same on every machine.
     """
 
+    one_core = True
+
     def __init__(self) -> None:
         super().__init__()
 

@@ -38,6 +38,8 @@ class GatedFilter(nn.Module):
         trade: squared steps of luma that a bit is worth.
     """
 
+    one_core = True
+
     def __init__(self, width: int = 24, layers: int = 1, trade: float = 0.16) -> None:
         super().__init__()
         self.trade = trade

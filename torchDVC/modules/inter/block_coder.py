@@ -32,6 +32,8 @@ class BlockCoder(nn.Module):
         patience: see `Contexts`.
     """
 
+    one_core = True
+
     def __init__(
         self, levels: int = 64, lowest: float = 47.0, highest: float = 15.5, offsets: tuple[float, ...] = (0, 2, 1, 2),
         intra_offset: float = -1.0, chroma_offset: float = -4.0, trade: float = 0.16, intra_trade: float = 0.14,
