@@ -47,9 +47,13 @@ def predict(s, first, second):
 
 @kernel
 def costs(s, first, second):
-    """Bits that a decision would take: of a zero, and of a one."""
-    p = predict(s, first, second)
-    return s.bit_costs[(65536 - p) >> 4], s.bit_costs[p >> 4]
+    """Bits that a decision would take as far as an encoder has learned: of a zero, and of a one."""
+    known, weights, contexts = s.known, s.weights, s.contexts
+    total = np.int64(0)
+    for k in range(INPUTS):
+        total += known[k, contexts[k]] * (np.int64(weights[first, k]) + weights[second, k])
+    logit = min(max(total >> 16, -LOGIT_LIMIT), LOGIT_LIMIT)
+    return s.logit_costs[LOGIT_LIMIT + 1 - logit], s.logit_costs[LOGIT_LIMIT + 1 + logit]
 
 
 @kernel
@@ -67,14 +71,24 @@ def learn(s, first, second, p, bit):
         value += (((np.int64(bit) << 22) - value) * s.rates[seen]) >> 16
         value = min(max(value, 1 << 6), (1 << 22) - (1 << 6))
         slots[k, contexts[k]] = np.uint32((value << 10) | min(seen + 1, LIMIT))
+        if s.cursor[TASK] == WRITING:
+            s.known[k, contexts[k]] = s.stretch[value >> 10]
+
+
+@kernel
+def know(s):
+    """Work out the logits of all slots, for an encoder; it keeps them as it learns."""
+    for k in range(INPUTS):
+        for i in range(SLOTS):
+            s.known[k, i] = s.stretch[s.slots[k, i] >> 20]
 
 
 @kernel
 def transfer(s, data, p, bit):
-    """Write a bit, or read one: its probability of being a one is ``p`` in 2**-16."""
+    """Write a bit, or read one: its probability of being a one is ``p`` in 2**-16. Where only costs count, one half."""
     cursor = s.cursor
     if cursor[TASK] == COSTING:
-        cursor[COST] += s.whole_costs[(p if bit else 65536 - p) >> 4]
+        cursor[COST] += 1 << COST_BITS
         return bit
     count = cursor[COUNT]
     cursor[COUNT] = count + 1
@@ -104,10 +118,13 @@ def transfer(s, data, p, bit):
 @kernel
 def code(s, data, first, second, bit):
     """Code a decision and learn from it; returns the decision. A tape that only counts costs learns nothing."""
+    if s.cursor[TASK] == COSTING:
+        zero, one = costs(s, first, second)
+        s.cursor[COST] += np.int64((one if bit else zero) * (1 << COST_BITS))
+        return bit
     p = predict(s, first, second)
     bit = transfer(s, data, p, bit)
-    if s.cursor[TASK] != COSTING:
-        learn(s, first, second, p, bit)
+    learn(s, first, second, p, bit)
     return bit
 
 

@@ -33,6 +33,7 @@ from torchDVC.modules.block.transform import STEP_BITS, step_of
 BLOCK = 16
 MOST_DECISIONS = 80 * BLOCK * BLOCK
 """A macroblock takes no more decisions than this."""
+SHADES = np.arange(256, dtype=np.float32) / 255
 NO_DATA = np.zeros(0, np.uint32)
 PLANE_WEIGHTS = (1.0, 4.43, 3.44)
 """How much a squared error in U and V counts in RGB beside one in Y (BT.709, limited range, chroma for four pixels)."""
@@ -102,9 +103,9 @@ class Planes:
 
     def put(self, role: int, picture: Tensor) -> None:
         """Take a picture (3, H, W) of codes / 255, chroma repeated 2x2, padded beyond the macroblocks."""
-        codes = (picture[:, : self.height, : self.width] * 255).round().to(torch.uint8).cpu().numpy()
-        self.pixels[role, 0] = codes[0]
-        self.chroma(role)[:] = codes[1:, ::2, ::2]
+        values = picture[:, : self.height, : self.width].cpu().numpy()
+        self.pixels[role, 0] = values[0] * 255 + 0.5
+        self.chroma(role)[:] = values[1:, ::2, ::2] * 255 + 0.5
 
     def view(self, data: np.ndarray = NO_DATA) -> tuple[np.ndarray, ...]:
         """What kernels take, with a tape's data."""
@@ -125,7 +126,7 @@ class Planes:
         """The picture (3, height, width) of codes / 255, its last row and column repeated as far as needed."""
         codes = np.stack([self.pixels[role, 0], *self.chroma(role).repeat(2, 1).repeat(2, 2)])
         more = ((0, 0), (0, height - self.height), (0, width - self.width))
-        return torch.from_numpy(np.pad(codes, more, mode="edge")).float() / 255
+        return torch.from_numpy(SHADES[np.pad(codes, more, mode="edge")])
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,10 @@ def run_rows(
     Before each row, an encoder's ``choose`` is told of it. Returns the bits of each macroblock, (rows, columns), those
     of a row spread evenly.
     """
+    from torchDVC.modules.block.bits import know
+
+    if choose:
+        know(space[0])
     cursor = space["cursor"][0]
     cursor[:] = 0
     cursor[[TASK, COUNT, POSITION]] = READING if tape.reading else WRITING, tape.count, tape.position

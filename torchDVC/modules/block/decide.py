@@ -35,8 +35,8 @@ DEAR = 24
 
 
 @kernel
-def choose_luma(s, p, top, left, size, inter):
-    """The best way to code size x size luma samples, whole or in four; returns its cost."""
+def choose_luma(s, p, top, left, size, inter, least):
+    """The best way to code size x size luma samples, whole or in four; returns its cost, or any above ``least``."""
     if size == 4:
         return choose_leaf(s, p, top, left, 4, inter)
     trade, cells = s.trades[0], p[2][DONE, 0]
@@ -46,14 +46,15 @@ def choose_luma(s, p, top, left, size, inter):
     whole = trade * one + choose_leaf(s, p, top, left, size, inter)
     if is_settled(s, cells[top >> 2, left >> 2, ENERGY], size, inter, whole):
         return whole
+    least = min(whole, least)
     place = WHOLE_16 if size == 16 else WHOLE_8
     keep(s, p, place, 0, top, left, size)
     clear(cells, top, left, size)
     half = size >> 1
     divided = np.float64(trade * four)
     for k in range(4):
-        divided += choose_luma(s, p, top + half * (k >> 1), left + half * (k & 1), half, inter)
-        if divided > whole:
+        divided += choose_luma(s, p, top + half * (k >> 1), left + half * (k & 1), half, inter, least - divided)
+        if divided > least:
             recall(s, p, place, 0, top, left, size)
             return whole
     return divided
@@ -88,10 +89,9 @@ def try_chroma(s, p, top, left, inter, choice, size, least):
 
 
 @kernel
-def choose_chroma(s, p, top, left, inter):
-    """The best way to code the chroma of a macroblock whose luma is chosen; returns its cost."""
+def choose_chroma(s, p, top, left, inter, least):
+    """The best way to code the chroma of a macroblock whose luma is chosen; returns its cost, or just ``least``."""
     may_split = is_fine(p[2][DONE, 0], 2 * top, 2 * left)
-    least = np.float64(FOREVER)
     for choice in range(INTER if inter else 0, INTER + 1 if inter else 4):
         for half in range(2 if may_split else 1):
             cost = try_chroma(s, p, top, left, inter, choice, 8 >> half, least)
@@ -125,9 +125,9 @@ def squared_error(s, p, top, left):
 @kernel
 def choose_blocks(s, p, top, left, inter, least):
     """The best way to code a macroblock's blocks; returns its cost, or any above ``least``."""
-    cost = choose_luma(s, p, top, left, 16, inter)
+    cost = choose_luma(s, p, top, left, 16, inter, least)
     if cost < least:
-        cost += choose_chroma(s, p, top >> 1, left >> 1, inter)
+        cost += choose_chroma(s, p, top >> 1, left >> 1, inter, least - cost)
     return cost
 
 
@@ -157,7 +157,8 @@ def choose_macroblock(s, p, top, left):
         return
     beside, above, motion = flag_of_kind(p, top, left)
     outside, within = flag_costs(s, T_INTRA, beside, above, motion, 0)
-    inter = trade * (coded + outside) + choose_blocks(s, p, top, left, 1, FOREVER)
+    spent = trade * (coded + outside)
+    inter = spent + choose_blocks(s, p, top, left, 1, skip - spent)
     best = min(inter, skip)
     if best > DEAR * trade and may_be_intra(s, p, top, left):
         remember(s, p, top, left, False)

@@ -12,6 +12,8 @@ H and W are multiples of 16.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 SOURCE, RECON, PREDICTED = range(3)
@@ -45,8 +47,8 @@ SPACE = np.dtype(
         ("squash", np.int32, 2 * LOGIT_LIMIT + 2),
         ("stretch", np.int16, 4096),
         ("rates", np.int64, LIMIT + 1),
-        ("bit_costs", np.float32, 4097),
-        ("whole_costs", np.int32, 4097),
+        ("logit_costs", np.float32, 2 * LOGIT_LIMIT + 2),
+        ("known", np.int16, (INPUTS, SLOTS)),
         ("slots", np.uint32, (INPUTS, SLOTS)),
         ("weights", np.int32, (WEIGHT_SETS, INPUTS)),
         ("cursor", np.int64, 5),
@@ -79,6 +81,11 @@ SPACE = np.dtype(
 
 def new_space() -> np.ndarray:
     """A record with untaught contexts."""
+    return _untaught().copy()
+
+
+@cache
+def _untaught() -> np.ndarray:
     space = np.zeros(1, SPACE)
     space["slots"] = (1 << 21) << 10
     space["weights"] = 10000
@@ -87,6 +94,5 @@ def new_space() -> np.ndarray:
     chances = (np.arange(4096) + 0.5) / 4096
     space["stretch"] = np.rint(256 * np.log(chances / (1 - chances))).clip(-LOGIT_LIMIT, LOGIT_LIMIT)
     space["rates"] = 65536 / (np.arange(LIMIT + 1) + 1.6)
-    space["bit_costs"] = np.concatenate([[16.0], -np.log2(np.arange(1, 4097) / 4096)])
-    space["whole_costs"] = np.rint(space["bit_costs"] * 2**COST_BITS)
+    space["logit_costs"] = 16 - np.log2(space["squash"])
     return space
