@@ -141,7 +141,7 @@ class Stage(Modes):
             alone with ``only_distortion``.
         distortion: a name of `torchDVC.models.distortions`; ``frame_weights`` is what each frame's counts.
         parts: of trained modules of which only parts learn, ``<code>.<name of the part>``.
-        freeze: patterns of parameter names that are not trained.
+        freeze: patterns of names of parameters, or of parts, that are not trained.
         options: what the stage sets of its modules' options, by ``<name of the module>.<name of the option>``.
         yuv_weights: what the distortions of Y, U and V count in D, where the codec works in YUV.
         lr: learning rate of every module, by module name.

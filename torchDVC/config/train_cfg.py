@@ -94,7 +94,7 @@ def _epochs(text: str) -> tuple[int, ...]:
 
 
 def _patterns(text: str) -> tuple[str, ...]:
-    """Patterns of parameter names; ``gains`` stands for those of all gains."""
+    """Patterns of names of parameters and parts; ``gains`` stands for those of all gains."""
     return tuple("*gain*" if word == "gains" else word for word in words(text).split())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -54,8 +55,15 @@ def trained_parameters(codec: Codec, stage: Stage) -> dict[str, nn.Parameter]:
         name: parameter
         for name, parameter in codec.named_parameters()
         if any(f"{name}.".startswith(prefix) for prefix in learning)
-        and not any(fnmatch.fnmatchcase(name, pattern) for pattern in stage.freeze)
+        and not any(map(named_by(name), stage.freeze))
     }
+
+
+def named_by(parameter: str) -> Callable[[str], bool]:
+    """Whether a pattern names a parameter, or what it is a part of: ``r.latent`` names all of ``r.latent.hyper``."""
+    parts = parameter.split(".")
+    names = [".".join(parts[: end + 1]) for end in range(len(parts))]
+    return lambda pattern: bool(fnmatch.filter(names, pattern))
 
 
 def trained_parts(codec: Codec, stage: Stage) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterator, Sequence
 from functools import cache
 
@@ -13,7 +12,7 @@ from torchDVC.dataset.sources import cut_list
 from torchDVC.dataset.testing import TestSequence
 from torchDVC.dataset.training import listed_clips
 from torchDVC.models.codec import Codec
-from torchDVC.training.optimizers import trained_parameters, trained_parts
+from torchDVC.training.optimizers import named_by, trained_parameters, trained_parts
 from torchDVC.training.validation import frames_read, validation_sequences
 from torchDVC.util.errors import ConfigError, DataError, nearest
 
@@ -36,7 +35,7 @@ def _problems_of_codec(stages: Sequence[Stage], codec: Codec) -> Iterator[str]:
             yield f"{stage.place('lmda')}: lmda {low:g}:{high:g} needs modules with quality levels; see 'levels'"
         known = [name for name, _ in codec.named_parameters()]
         for pattern in stage.freeze:
-            if not fnmatch.filter(known, pattern):
+            if not any(named_by(name)(pattern) for name in known):
                 expected = f"expected a pattern of names such as {known[-1]}" if known else "expected no freeze"
                 yield f"{stage.place('freeze')}: freeze '{pattern}' fits no parameter of the model; {expected}"
         for part, prefix in trained_parts(codec, stage).items():
