@@ -11,6 +11,7 @@ if __name__ == "__main__":
 
     program("convert")
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,15 +115,22 @@ def read(path: Path) -> Mapping[str, Tensor]:
 
 def save(path: Path, tensors: Mapping[str, Tensor]) -> int:
     """Write a file, whole or not at all; how many tensors it has."""
-    import torch
-    from safetensors.torch import save_file
-
     from torchDVC.util.files import atomic_path
 
     whole = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
+    data = serialised(whole, path.suffix)
     with atomic_path(path) as temporary:
-        if path.suffix == SAFE:
-            save_file(whole, temporary)
-        else:
-            torch.save(whole, temporary)
+        temporary.write_bytes(data)
     return len(whole)
+
+
+def serialised(tensors: Mapping[str, Tensor], suffix: str) -> bytes:
+    """The contents of a file of that suffix."""
+    import torch
+    from safetensors.torch import save as safe
+
+    if suffix == SAFE:
+        return safe(dict(tensors))
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    return buffer.getvalue()

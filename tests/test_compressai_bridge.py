@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from skimage import data
 
 from tests.test_compressai_intra import SMALL, calibrated, photograph, untrained
+from tests.test_files import full_disk
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = "mbt2018-mean"
@@ -123,4 +124,8 @@ def test_errors_are_one_line(files: Path, tmp_path: Path, script: Script) -> Non
     (tmp_path / "wrong.json").write_text('{"modell": "mbt2018-mean"}')
     said = script("convert", *command, expected=2)
     assert said.endswith("wrong.json:1: CompressAIIntra has no argument 'modell'; did you mean 'model'?\n")
-    assert not (tmp_path / "x.pth").exists()
+    with full_disk():
+        for name in ("x.pth", "x.safetensors"):
+            said = script("convert", command[0], tmp_path / name, "--json", files / "intra.json", expected=2)
+            assert said == f"{tmp_path / name}: file too large\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["wrong.json"]
