@@ -11,6 +11,7 @@ import numpy as np
 from torchDVC.modules.block.bits import flag_costs
 from torchDVC.modules.block.blocks import T_CODED, T_CSPLIT, T_INTRA, T_SHAPE, T_SPLIT
 from torchDVC.modules.block.cells import clear, is_fine, sizes_beside
+from torchDVC.modules.block.estimates import gain_of_dividing
 from torchDVC.modules.block.kernel import kernel
 from torchDVC.modules.block.macroblock import copy_prediction, flag_of_coding, flag_of_kind, predict_chroma
 from torchDVC.modules.block.modes import FOREVER, may_be_intra
@@ -28,6 +29,8 @@ from torchDVC.modules.block.trials import (
 
 WORTH_DIVIDING = 3
 """Blocks of 8x8 whose levels sum up to less are not tried in smaller ones."""
+CLEAR = 1.1
+"""Where a macroblock divided or whole looks so many times as good as the other, the other is not tried."""
 CHEAP = 12
 """Macroblocks predicted from other pictures that cost fewer bits' worth, with hardly a level, are not divided."""
 DEAR = 24
@@ -43,19 +46,21 @@ def choose_luma(s, p, top, left, size, inter, least):
     clear(cells, top, left, size)
     beside, above = sizes_beside(cells, top, left)
     one, four = flag_costs(s, T_SHAPE if size == 16 else T_SPLIT, beside, above, inter, s.params[QUALITY])
-    whole = trade * one + choose_leaf(s, p, top, left, size, inter)
-    if is_settled(s, cells[top >> 2, left >> 2, ENERGY], size, inter, whole):
-        return whole
-    least = min(whole, least)
-    place = WHOLE_16 if size == 16 else WHOLE_8
-    keep(s, p, place, 0, top, left, size)
-    clear(cells, top, left, size)
-    half = size >> 1
+    gain = gain_of_dividing(s, p, top, left, size) if inter else np.float32(1)
+    place, whole = WHOLE_16 if size == 16 else WHOLE_8, np.float64(FOREVER)
+    if gain < CLEAR:
+        whole = trade * one + choose_leaf(s, p, top, left, size, inter)
+        if gain * CLEAR < 1 or is_settled(s, cells[top >> 2, left >> 2, ENERGY], size, inter, whole):
+            return whole
+        keep(s, p, place, 0, top, left, size)
+        clear(cells, top, left, size)
+    half, least = size >> 1, min(whole, least)
     divided = np.float64(trade * four)
     for k in range(4):
         divided += choose_luma(s, p, top + half * (k >> 1), left + half * (k & 1), half, inter, least - divided)
         if divided > least:
-            recall(s, p, place, 0, top, left, size)
+            if whole < FOREVER:
+                recall(s, p, place, 0, top, left, size)
             return whole
     return divided
 
@@ -90,18 +95,19 @@ def try_chroma(s, p, top, left, inter, choice, size, least):
 
 @kernel
 def choose_chroma(s, p, top, left, inter, least):
-    """The best way to code the chroma of a macroblock whose luma is chosen; returns its cost, or just ``least``."""
+    """The best way to code a macroblock's chroma, after luma; returns its cost, `FOREVER` if not below ``least``."""
     may_split = is_fine(p[2][DONE, 0], 2 * top, 2 * left)
+    best = np.float64(FOREVER)
     for choice in range(INTER if inter else 0, INTER + 1 if inter else 4):
         for half in range(2 if may_split else 1):
             cost = try_chroma(s, p, top, left, inter, choice, 8 >> half, least)
             if cost < least:
-                least = cost
+                least = best = cost
                 keep(s, p, BEST, 1, top, left, 8)
                 keep(s, p, BEST, 2, top, left, 8)
     recall(s, p, BEST, 1, top, left, 8)
     recall(s, p, BEST, 2, top, left, 8)
-    return least
+    return best
 
 
 @kernel
@@ -124,11 +130,11 @@ def squared_error(s, p, top, left):
 
 @kernel
 def choose_blocks(s, p, top, left, inter, least):
-    """The best way to code a macroblock's blocks; returns its cost, or any above ``least``."""
+    """The best way to code a macroblock's blocks; returns its cost, `FOREVER` or more if not below ``least``."""
     cost = choose_luma(s, p, top, left, 16, inter, least)
-    if cost < least:
-        cost += choose_chroma(s, p, top >> 1, left >> 1, inter, least - cost)
-    return cost
+    if cost >= least:
+        return np.float64(FOREVER)
+    return cost + choose_chroma(s, p, top >> 1, left >> 1, inter, least - cost)
 
 
 @kernel

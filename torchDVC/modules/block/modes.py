@@ -11,6 +11,8 @@ from torchDVC.modules.block.space import DONE, PREDICTED, RECON, SOURCE, STEP_Y
 from torchDVC.modules.block.transform import STEP_BITS
 
 FOREVER = 1e30
+WORTH_INTRA = 0.85
+"""The share of a macroblock's detail that prediction from other pictures leaves where intra modes are tried."""
 
 
 @kernel
@@ -84,4 +86,4 @@ def may_be_intra(s, p, top, left):
         left_over += hadamard(source, block, 8, scratch)
         block[:8, :8] = total >> 6
         detail += hadamard(source, block, 8, scratch)
-    return left_over > 0.4 * detail
+    return left_over > WORTH_INTRA * detail

@@ -14,6 +14,7 @@ from torchDVC.modules.block.compensation import (
     ROW_0,
     fetch_luma,
 )  # fmt: skip
+from torchDVC.modules.block.estimates import coded_cost
 from torchDVC.modules.block.kernel import kernel
 from torchDVC.modules.block.motion import (
     DIVIDED,
@@ -34,7 +35,7 @@ from torchDVC.modules.block.motion import (
     way_contexts,
 )  # fmt: skip
 from torchDVC.modules.block.space import COST, SOURCE, STEP_Y
-from torchDVC.modules.block.transform import STEP_BITS, forward
+from torchDVC.modules.block.transform import STEP_BITS
 
 FIRST_STEP = 16
 GOOD_CANDIDATE, GOOD_LIKE, GOOD_WHOLE = 4, 8, 16
@@ -107,29 +108,15 @@ def search_vector(source, quarters, b, c, size, rows, columns, row, column, star
 @kernel
 def residual_cost(s, p, quarters, motion, b, c):
     """About what coding 8x8 luma samples costs that are predicted by a motion, in squared steps."""
-    block, fetched, trade = s.block, s.fetched, s.trades[0]
+    block, fetched = s.block, s.fetched
     factor = np.float32((1 << STEP_BITS) / s.params[STEP_Y])
     top, left = 8 * b, 8 * c
     source = p[0][SOURCE, 0, top : top + 8, left : left + 8]
     fetch_luma(quarters, motion, top, left, 8, fetched)
-    total = np.int32(0)
     for y in range(8):
         for x in range(8):
-            d = np.int32(np.int32(source[y, x]) - fetched[y, x])
-            total += d * d
-            block[y, x] = np.float32(d) * factor
-    none = total * factor * factor
-    if none < 4 * trade:
-        return none
-    forward(block, 8, s.scratch)
-    some = 2 * trade
-    for y in range(8):
-        for x in range(8):
-            energy = block[y, x] * block[y, x]
-            if energy > 0.5:
-                energy = min(energy, np.float32(0.08) + trade * (5 + np.log2(energy)))
-            some += energy
-    return min(none, some)
+            block[y, x] = np.float32(np.int32(source[y, x]) - fetched[y, x]) * factor
+    return coded_cost(s, 8)
 
 
 @kernel

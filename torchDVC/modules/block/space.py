@@ -47,6 +47,7 @@ SPACE = np.dtype(
         ("squash", np.int32, 2 * LOGIT_LIMIT + 2),
         ("stretch", np.int16, 4096),
         ("rates", np.int64, LIMIT + 1),
+        ("level_bits", np.float32, 64),
         ("logit_costs", np.float32, 2 * LOGIT_LIMIT + 2),
         ("known", np.int16, (INPUTS, SLOTS)),
         ("slots", np.uint32, (INPUTS, SLOTS)),
@@ -94,5 +95,6 @@ def _untaught() -> np.ndarray:
     chances = (np.arange(4096) + 0.5) / 4096
     space["stretch"] = np.rint(256 * np.log(chances / (1 - chances))).clip(-LOGIT_LIMIT, LOGIT_LIMIT)
     space["rates"] = 65536 / (np.arange(LIMIT + 1) + 1.6)
+    space["level_bits"] = 5 + np.log2(np.arange(64) + 0.5)
     space["logit_costs"] = 16 - np.log2(space["squash"])
     return space
