@@ -349,3 +349,19 @@ def test_without_a_folder_to_write_to_the_users_folder_serves_else_nothing_is_ke
     assert hits == [0, 0, 0]
     assert code_in_fresh_interpreter(installed, tmp_path / "cache") == (data, [1, 1, 1])
     assert code_in_fresh_interpreter(installed, Path(os.devnull)) == (data, [0, 0, 0])
+
+
+def test_kept_machine_code_goes_when_what_it_calls_changes(tmp_path: Path) -> None:
+    run = [sys.executable, "-c", "from outer import outer; print(outer(1), sum(outer.stats.cache_hits.values()))"]
+    (tmp_path / "outer.py").write_text(
+        "from torchDVC.entropy.rans import compiled\nfrom inner import inner\n\n\n"
+        "@compiled\ndef outer(x):\n    return inner(x)\n"
+    )
+    found = []
+    for text in ("x + 1", "x + 1", "x + 20"):
+        inner = f"from torchDVC.entropy.rans import compiled\n\n\n@compiled\ndef inner(x):\n    return {text}\n"
+        if not (tmp_path / "inner.py").exists() or (tmp_path / "inner.py").read_text() != inner:
+            (tmp_path / "inner.py").write_text(inner)
+        done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
+        found.append(done.stdout.split())
+    assert found == [["2", "0"], ["2", "1"], ["21", "0"]]

@@ -8,6 +8,8 @@ writes and reads the same stream. The loops check what a stream may get wrong, a
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -31,11 +33,24 @@ BAD_ESCAPE = -2
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile, and keep the machine code beside this file, else in the user's cache folder, else only in memory."""
+    """Compile, and keep the machine code beside the function's file, else in the user's cache folder, else in memory.
+
+    What is kept holds as long as no file of that folder changes, nor this one: numba by itself looks at the function's
+    file alone, and not at those of the functions that it calls.
+    """
     try:
-        return numba.njit(function, cache=True, nogil=True)
-    except RuntimeError:  # numba found no folder that it may write to
+        found: Any = numba.njit(function, cache=True, nogil=True)
+        found._cache._cache_file._source_stamp = _stamp(Path(function.__code__.co_filename).parent)
+    except (RuntimeError, AttributeError):  # no folder may be written to, or a numba that keeps code in another way
         return numba.njit(function, nogil=True)
+    return found
+
+
+@cache
+def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Which files compiled code may have come from, and when they were written."""
+    files = [(path, path.stat()) for path in sorted({*folder.glob("*.py"), Path(__file__)})]
+    return tuple((path.name, stat.st_mtime_ns, stat.st_size) for path, stat in files)
 
 
 @compiled
