@@ -76,7 +76,7 @@ class _Child:
 
     @classmethod
     def begin(cls, run: Run, options: TrainOptions, gpus: str) -> _Child:
-        """Start it, in a session of its own, so that a terminal's signals come from here alone."""
+        """Start it, in a process group of its own, so that a terminal's signals come from here alone."""
         context = get_context("spawn")
         read, write = context.Pipe(duplex=False)
         process = context.Process(target=_run, args=(run, options, gpus, write))
@@ -114,7 +114,7 @@ def _run(run: Run, options: TrainOptions, gpus: str, output: Connection) -> None
     """The run's process."""
     from torchDVC.util.errors import run_command
 
-    os.setsid()
+    os.setpgrp()
     os.environ[VISIBLE] = gpus
     for stream in (1, 2):
         os.dup2(output.fileno(), stream)
