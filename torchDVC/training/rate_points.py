@@ -30,8 +30,7 @@ def train_all(points: Sequence[TrainOptions], model: ModelConfig, config: TrainC
     gpus = shares(points[0]) if len(points) > 1 else []
     if gpus:
         begins = [partial(begin, options) for options in points]
-        alone = 1 if _adapted(config) else 0
-        return run_all(_load_and_train, begins[:alone], gpus) or run_all(_load_and_train, begins[alone:], gpus)
+        return run_all(_load_and_train, begins, gpus, first_alone=_adapted(config) is not None)
     for options in points:
         trainer, code = _train(begin(options), model, config)
         if code or trainer.stopped:

@@ -40,7 +40,9 @@ def shares(options: TrainOptions) -> list[str]:
     return found if len(found) > 1 else []
 
 
-def run_all(run: Run, begins: Sequence[Callable[[], TrainOptions]], gpus: Sequence[str]) -> int:
+def run_all(
+    run: Run, begins: Sequence[Callable[[], TrainOptions]], gpus: Sequence[str], first_alone: bool = False
+) -> int:
     """Run each as soon as one of the GPUs is free; returns the first exit code that is not 0, else 0.
 
     Signals go on to the runs, each of which saves and ends; after one, or after a run that failed, no other begins.
@@ -49,13 +51,17 @@ def run_all(run: Run, begins: Sequence[Callable[[], TrainOptions]], gpus: Sequen
         run: of a module, as it is called in another process.
         begins: what gives the options of each run at its beginning.
         gpus: for one run each, as `VISIBLE` names them.
+        first_alone: the others begin when the first has ended.
     """
     waiting, running, code = list(begins), dict[str, _Child](), 0
+    usable = gpus[:1] if first_alone else gpus
     with Interrupts() as interrupts, _ended(running):
         sent = False
-        while running or (waiting and not code and not interrupts.requested):
-            for free in gpus:
-                if free not in running and waiting and not code and not interrupts.requested:
+        while running or waiting:
+            if code or interrupts.requested:
+                waiting.clear()
+            for free in usable:
+                if waiting and free not in running:
                     running[free] = _Child.begin(run, waiting.pop(0)(), free)
             if interrupts.requested and not sent:
                 sent = True
@@ -64,6 +70,7 @@ def run_all(run: Run, begins: Sequence[Callable[[], TrainOptions]], gpus: Sequen
             time.sleep(POLL)
             for name in [name for name, child in running.items() if not child.process.is_alive()]:
                 code = running.pop(name).end() or code
+                usable = gpus
     return code
 
 
