@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from torch.nn import functional as F
 from torchDVC.coding_structure import FrameInfo
 from torchDVC.config import load_model_config
 from torchDVC.entropy.fixed_point import FixedPoint, scaled
-from torchDVC.entropy.nearest_row import NearestRow
+from torchDVC.entropy.priors import GaussianTables
+from torchDVC.entropy.scale_row import SCALES, ScaleRow
 from torchDVC.entropy.streams import TrainingStream
 from torchDVC.entropy.symbol_streams import EstimatingStream
-from torchDVC.entropy.tables import GAUSSIAN_SCALES
 from torchDVC.models.codec import Codec
 from torchDVC.models.weights import build_codec
 from torchDVC.modules.frame_state import FrameState
@@ -93,24 +94,36 @@ def test_fixed_integers_stay_when_the_weights_change() -> None:
         other.fix({**integers, "0.weight": integers["0.weight"] + 2**16})
 
 
-def test_the_table_row_is_the_nearest_scale() -> None:
-    scales = torch.arange(1, 140 * 1024, 7, dtype=torch.float64, requires_grad=True)
-    rows = NearestRow()(scales / 1024)
-    table = torch.tensor(GAUSSIAN_SCALES, dtype=torch.float64)
-    distance = ((scales.detach() / 1024).log()[:, None] - table.log()).abs()
-    chosen = distance.gather(1, rows.detach().long()[:, None])[:, 0]
-    assert bool((chosen <= distance.amin(1) + 1e-2).all())
+def test_the_table_row_is_that_of_compressai() -> None:
+    entropy_models = pytest.importorskip("compressai.entropy_models")
+    models = pytest.importorskip("compressai.models.base")
+    scales = torch.arange(1, 280 * 1024, 7, dtype=torch.float64, requires_grad=True)
+    rows = ScaleRow()(scales / 1024)
+    theirs = entropy_models.GaussianConditional(models.get_scale_table().tolist())
+    assert torch.equal(rows.detach().int(), theirs.build_indexes(scales.detach() / 1024))
     rows.sum().backward()
     assert scales.grad is not None and bool((scales.grad[2000:] > 0).all())
 
 
+def test_symbols_cost_what_they_do_by_the_tables_of_compressai() -> None:
+    entropy_models = pytest.importorskip("compressai.entropy_models")
+    theirs = entropy_models.GaussianConditional(list(SCALES))
+    theirs.update()
+    tables = GaussianTables(SCALES, tail=0.0).tables
+    for row, (cdf, scale) in enumerate(zip(theirs.quantized_cdf, theirs.scale_table, strict=True)):
+        frequencies = cdf[: int(theirs.cdf_length[row])].diff()[:-1]  # the last is the escape's
+        symbols = torch.arange(len(frequencies)) + int(theirs.offset[row])
+        more = tables.bits(symbols, torch.tensor(row)) - (16 - frequencies.double().log2())
+        assert bool((more < 1.01).all()) and float((theirs._likelihood(symbols, scale) * more).sum()) < 1e-4
+
+
 def test_table_rows_follow_the_integers_of_the_model_file() -> None:
-    module, scales = NearestRow(), torch.arange(1, 400, dtype=torch.float64) / 1024
-    before, between = module(scales), module.integers()["between"]
-    module.fix({"between": between + 3})
+    module, scales = ScaleRow(), torch.arange(1, 400, dtype=torch.float64) / 1024
+    before, up_to = module(scales), module.integers()["up_to"]
+    module.fix({"up_to": up_to + 3})
     assert torch.equal(module(scales)[3:], before[:-3]) and module(scales).max() > 0
     with pytest.raises(CheckpointError, match="ascending"):
-        module.fix({"between": between[::-1].copy()})
+        module.fix({"up_to": up_to[::-1].copy()})
 
 
 def reference() -> nn.Module:
@@ -125,18 +138,18 @@ def reference() -> nn.Module:
 
 
 def test_it_computes_what_compressai_computes() -> None:
-    theirs = reference()
+    theirs: Any = reference()
     ours = ScaleHyperpriorIntra(16, 24).eval()
     ours.load_state_dict(ours.translate_weights(theirs.state_dict()))
     picture = torch.rand(1, 3, 128, 192, generator=torch.Generator().manual_seed(0))
     stream = EstimatingStream()
     with torch.no_grad():
-        expected = theirs(picture)
+        theirs.update()
+        expected = theirs.compress(picture)["strings"]
         recon = ours(frame_state(picture), stream)["recon"]
-    torch.testing.assert_close(recon, expected["x_hat"], atol=1e-5, rtol=1e-5)
-    for part, key in (("latent", "y"), ("hyper", "z")):
-        bits = float(-expected["likelihoods"][key].log2().sum())
-        assert float(stream.bits["", part]) == pytest.approx(bits, rel=0.02)  # for 64 scales, theirs are any
+        torch.testing.assert_close(recon, theirs(picture)["x_hat"], atol=1e-5, rtol=1e-5)
+    for part, (string,) in zip(("latent", "hyper"), expected, strict=True):
+        assert 8 * len(string) - 64 < float(stream.bits["", part]) <= 8 * len(string)  # it ends in a state of 64 bits
 
 
 def test_every_weight_gets_a_gradient() -> None:

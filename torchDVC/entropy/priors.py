@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from torchDVC.entropy.exact import ExactModule, Integers, expect
 from torchDVC.entropy.lower_bound import lower_bound
-from torchDVC.entropy.tables import GAUSSIAN_SCALES, Tables, gaussian_tables
+from torchDVC.entropy.tables import GAUSSIAN_SCALES, TAIL, Tables, gaussian_tables
 from torchDVC.util.errors import CheckpointError
 
 LIKELIHOOD_FLOOR = 1e-9
@@ -98,17 +98,18 @@ class TableHolder(ExactModule):
         return torch.cat(parameters).cpu().numpy().tobytes() if parameters else b""
 
 
-_gaussian_tables = lru_cache(maxsize=1)(gaussian_tables)
+_gaussian_tables = lru_cache(gaussian_tables)
 
 
 class GaussianTables(TableHolder):
-    """The tables of zero-mean Gaussians with log-spaced scales."""
+    """The tables of zero-mean Gaussians with log-spaced scales; see `gaussian_tables` for the arguments."""
 
-    def __init__(self) -> None:
-        super().__init__(len(GAUSSIAN_SCALES))
+    def __init__(self, scales: tuple[float, ...] = GAUSSIAN_SCALES, tail: float = TAIL) -> None:
+        super().__init__(len(scales))
+        self._scales, self._tail = scales, tail
 
     def build_tables(self) -> Tables:
-        return _gaussian_tables()
+        return _gaussian_tables(self._scales, self._tail)
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class GaussianPrior:
             Gradients pass.
         tables: the tables.
         at: positions to code; see `Prior.at`.
+        scales: log-spaced standard deviations of the tables' rows.
     """
 
     mean: Tensor
@@ -128,16 +130,17 @@ class GaussianPrior:
     tables: Tables
     part: str = "latent"
     at: Tensor | None = None
+    scales: tuple[float, ...] = GAUSSIAN_SCALES
 
     @property
     def indexes(self) -> Tensor:
-        return self.index.nan_to_num(0.0).round().clamp(0, len(GAUSSIAN_SCALES) - 1).to(torch.int32)
+        return self.index.nan_to_num(0.0).round().clamp(0, len(self.scales) - 1).to(torch.int32)
 
     @property
     def scale(self) -> Tensor:
         """Standard deviations: the table's log-spaced scales, as a smooth function of the index."""
-        low, high = math.log(GAUSSIAN_SCALES[0]), math.log(GAUSSIAN_SCALES[-1])
-        return torch.exp(self.index * ((high - low) / (len(GAUSSIAN_SCALES) - 1)) + low)
+        low, high = math.log(self.scales[0]), math.log(self.scales[-1])
+        return torch.exp(self.index * ((high - low) / (len(self.scales) - 1)) + low)
 
     def likelihood(self, v: Tensor) -> Tensor:
         v, inverse = v.abs(), math.sqrt(0.5) / self.scale
@@ -154,8 +157,15 @@ class FactorizedPrior(TableHolder):
         channels: channels of the latent.
         filters: widths of the hidden layers of the cumulative's network.
         init_scale: half-width of the initial densities, in symbols.
-        tail_mass: probability outside the range that the tables cover without an escape.
+        tail_mass: probability outside the quantiles, as far as which tables reach at most.
+
+    Attributes:
+        tail: probability that its tables cut off at each end of a row; see `Tables.from_pmf`.
+        median_steps: medians are multiples of one over this.
     """
+
+    tail = TAIL
+    median_steps = 16
 
     def __init__(
         self, channels: int, filters: tuple[int, ...] = (3, 3, 3, 3), init_scale: float = 10.0, tail_mass: float = 1e-9
@@ -199,7 +209,7 @@ class FactorizedPrior(TableHolder):
         return torch.abs(self.logits_cumulative(self.quantiles, learn=False) - target).sum()
 
     def build_tables(self) -> Tables:
-        return Tables.from_pmf(*self.masses())
+        return Tables.from_pmf(*self.masses(), self.tail)
 
     @torch.no_grad()
     def masses(self, step: float = 1.0) -> tuple[list[np.ndarray], list[int]]:
@@ -220,18 +230,19 @@ class FactorizedPrior(TableHolder):
 
     @property
     def medians(self) -> Tensor:
-        """(1, C, 1, 1), multiples of 1/16, so that every device subtracts the same; constant in training."""
+        """(1, C, 1, 1), multiples of 1 / `median_steps`: every device subtracts the same; constant in training."""
         if self.fixed_medians is not None:
             return self.fixed_medians
-        return (self.quantiles[:, 0, 1].detach() * 16).round().div(16).reshape(1, -1, 1, 1)
+        steps = self.median_steps
+        return (self.quantiles[:, 0, 1].detach() * steps).round().div(steps).reshape(1, -1, 1, 1)
 
     def work_out(self) -> Integers:
-        medians = (self.medians * 16).flatten().cpu().numpy().astype(np.int32)
+        medians = (self.medians * self.median_steps).flatten().cpu().numpy().astype(np.int32)
         return {**super().work_out(), "medians": medians}
 
     def _use(self, integers: Integers) -> None:
         expect(integers, {"medians": (self.channels,)})
-        medians = torch.from_numpy(integers["medians"].astype(np.float32) / 16).reshape(1, -1, 1, 1)
+        medians = torch.from_numpy(integers["medians"].astype(np.float32) / self.median_steps).reshape(1, -1, 1, 1)
         super()._use(integers)
         self.register_buffer("fixed_medians", medians.to(self.quantiles.device), persistent=False)
 

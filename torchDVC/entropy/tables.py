@@ -33,8 +33,14 @@ MAX_ENTRIES = 1 << 22
 TAIL = 2.0**-18
 """Probability cut off at each end of a row, left to the escape entry: a symbol rarer than this is cheaper escaped."""
 
-GAUSSIAN_SCALES: tuple[float, ...] = tuple(float(s) for s in np.exp(np.linspace(math.log(0.11), math.log(128.0), 64)))
-"""Standard deviations of the rows of `gaussian_tables`, in quantisation steps, equally spaced in their logarithm."""
+
+def log_spaced(least: float, most: float, count: int = 64) -> tuple[float, ...]:
+    """Standard deviations of the rows of `gaussian_tables`, equally spaced in their logarithm."""
+    return tuple(float(s) for s in np.exp(np.linspace(math.log(least), math.log(most), count)))
+
+
+GAUSSIAN_SCALES = log_spaced(0.11, 128.0)
+"""Those of the networks of this framework, in quantisation steps."""
 BETWEEN_SCALES = np.sqrt(np.multiply(GAUSSIAN_SCALES[1:], GAUSSIAN_SCALES[:-1]))
 """From which standard deviation on, by its logarithm, the next row is the nearer one."""
 
@@ -66,14 +72,16 @@ class Tables:
             raise ValueError("a row reaches beyond the 32-bit integers, or down to the least of them")
 
     @classmethod
-    def from_pmf(cls, pmfs: Sequence[np.ndarray], offsets: Sequence[int]) -> Tables:
+    def from_pmf(cls, pmfs: Sequence[np.ndarray], offsets: Sequence[int], tail: float = TAIL) -> Tables:
         """Tables nearest in Kullback-Leibler divergence to given distributions.
 
         pmfs: one 1-D array of probabilities a row; what they lack of 1 is the probability of other symbols (escape).
         offsets: the symbol of the first element of each array.
+        tail: probability that is cut off at each end of a row.
         Raises ValueError on negative or non-finite probabilities, or sums beyond 1 (by more than rounding, 1e-3).
         """
-        rows = [_quantised_row(np.asarray(p, dtype=np.float64), int(o)) for p, o in zip(pmfs, offsets, strict=True)]
+        given = zip(pmfs, offsets, strict=True)
+        rows = [_quantised_row(np.asarray(p, dtype=np.float64), int(o), tail) for p, o in given]
         frequencies = np.concatenate([f for f, _ in rows])
         return cls(frequencies, np.array([o for _, o in rows]), np.array([f.size for f, _ in rows]))
 
@@ -140,11 +148,14 @@ class Tables:
         return self._copies[device]
 
 
-def gaussian_tables(scales: Sequence[float] = GAUSSIAN_SCALES) -> Tables:
-    """Tables of zero-mean Gaussians integrated over unit quantisation bins, one row per standard deviation."""
-    reach = [math.ceil(6 * scale) + 1 for scale in scales]
+def gaussian_tables(scales: Sequence[float] = GAUSSIAN_SCALES, tail: float = TAIL) -> Tables:
+    """Tables of zero-mean Gaussians integrated over unit quantisation bins, one row per standard deviation.
+
+    ``tail``: see `Tables.from_pmf`; 0 leaves all but 1e-9.
+    """
+    reach = [math.ceil(6.11 * scale) for scale in scales]
     pmfs = [_gaussian_pmf(scale, k) for scale, k in zip(scales, reach, strict=True)]
-    return Tables.from_pmf(pmfs, [-k for k in reach])
+    return Tables.from_pmf(pmfs, [-k for k in reach], tail)
 
 
 def _gaussian_pmf(scale: float, reach: int) -> np.ndarray:
@@ -175,12 +186,12 @@ def _check_shapes(tables: Tables) -> None:
         raise ValueError("row sizes must be at least 2 and sum to the number of frequencies")
 
 
-def _quantised_row(pmf: np.ndarray, offset: int) -> tuple[np.ndarray, int]:
+def _quantised_row(pmf: np.ndarray, offset: int, tail: float) -> tuple[np.ndarray, int]:
     """Frequencies of one row, escape last, and the symbol of its first entry, with the improbable ends cut off."""
     if pmf.ndim != 1 or pmf.size == 0 or not np.all(np.isfinite(pmf)) or pmf.min() < 0 or pmf.sum() > 1.001:
         raise ValueError("each distribution must be a 1-D array of probabilities that sum to at most 1")
-    begin = min(int(np.searchsorted(np.cumsum(pmf), TAIL)), pmf.size - 1)
-    end = max(pmf.size - int(np.searchsorted(np.cumsum(pmf[::-1]), TAIL)), begin + 1)
+    begin = min(int(np.searchsorted(np.cumsum(pmf), tail)), pmf.size - 1)
+    end = max(pmf.size - int(np.searchsorted(np.cumsum(pmf[::-1]), tail)), begin + 1)
     kept = pmf[begin:end]
     return _quantised(np.append(kept, max(0.0, 1.0 - kept.sum()))), offset + begin
 

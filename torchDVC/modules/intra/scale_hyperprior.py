@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from torchDVC.config.registry import codec_module
 from torchDVC.entropy.fixed_point import FixedPoint
-from torchDVC.entropy.nearest_row import NearestRow
-from torchDVC.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
 from torchDVC.entropy.streams import Stream
 from torchDVC.modules.frame_state import FrameState
+from torchDVC.modules.latent.compressai import Coder, Density
 from torchDVC.modules.layers import conv, deconv
 from torchDVC.modules.transforms import PICTURE, PICTURE_GAIN, wavelet_transforms
 
@@ -37,9 +36,8 @@ class ScaleHyperpriorIntra(nn.Module):
         first, last = conv(channels, width, 3, stride=1), conv(width, channels, 3, stride=1)
         self.h_a = nn.Sequential(first, nn.ReLU(), conv(width, width), nn.ReLU(), conv(width, width))
         self.h_s = FixedPoint(deconv(width, width), nn.ReLU(), deconv(width, width), nn.ReLU(), last, nn.ReLU())
-        self.entropy_bottleneck = FactorizedPrior(width)
-        self.nearest_row = NearestRow()
-        self.y_tables = GaussianTables()
+        self.entropy_bottleneck = Density(width)
+        self.coder = Coder()
         first.weight = nn.Parameter(first.weight / torch.tensor(spreads)[:, None, None])
         last.bias = nn.Parameter(torch.tensor(spreads))
 
@@ -47,8 +45,7 @@ class ScaleHyperpriorIntra(nn.Module):
         y = None if stream.reading else self.g_a(state["frame"])
         z = None if y is None else self.h_a(y.abs())
         z_prior = self.entropy_bottleneck.over(state.batch, state.height // STRIDE, state.width // STRIDE)
-        index = self.nearest_row(self.h_s(stream.code(z, z_prior)))
-        y_hat = stream.code(y, GaussianPrior(torch.zeros_like(index), index, self.y_tables.tables))
+        y_hat = self.coder(y, self.h_s(stream.code(z, z_prior)), None, stream)
         return {"recon": self.g_s(y_hat).float()}
 
     @staticmethod

@@ -18,9 +18,9 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor, nn
 
-from torchDVC.entropy.fixed_point import FixedPoint
-from torchDVC.entropy.nearest_row import NearestRow
+from torchDVC.entropy.fixed_point import FRACTION_BITS, FixedPoint
 from torchDVC.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
+from torchDVC.entropy.scale_row import SCALES, ScaleRow
 from torchDVC.entropy.streams import Stream
 from torchDVC.modules.frame_state import FrameState
 
@@ -43,21 +43,29 @@ class Steps:
     z_step: Tensor
 
 
+class Density(FactorizedPrior):
+    """A density that codes as CompressAI's ``EntropyBottleneck`` does: no symbol between its quantiles is escaped, and
+    medians are as fine as the networks that see the hyper-latent take them."""
+
+    tail = 0.0
+    median_steps = 2**FRACTION_BITS
+
+
 class Coder(nn.Module):
     """Codes values with Gaussians; the one that all parts of a model share, since their tables are the same."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.nearest_row = NearestRow()
-        self.y_tables = GaussianTables()
+        self.scale_row = ScaleRow()
+        self.y_tables = GaussianTables(SCALES, tail=0.0)
 
     def forward(
         self, y: Tensor | None, scales: Tensor, means: Tensor | None, stream: Stream, steps: Steps | None = None
     ) -> Tensor:
         """Code ``y`` (None where the stream reads); scales and means are multiples of 1/1024, means None are 0."""
-        index = self.nearest_row(scales)
+        index = self.scale_row(scales)
         mean = torch.zeros_like(index) if means is None else means.float()
-        return stream.code(y, GaussianPrior(mean, index, self.y_tables.tables))
+        return stream.code(y, GaussianPrior(mean, index, self.y_tables.tables, scales=SCALES))
 
 
 class Part(nn.Module):
@@ -202,7 +210,7 @@ class ChannelGroups(Part):
 class Hyper(nn.Module):
     """Codes the hyper-latent and gives the parameters that follow from it."""
 
-    def __init__(self, h_a: nn.Module, h_s: nn.Module, density: FactorizedPrior, of_magnitudes: bool = False) -> None:
+    def __init__(self, h_a: nn.Module, h_s: nn.Module, density: Density, of_magnitudes: bool = False) -> None:
         super().__init__()
         self.h_a, self.h_s = h_a, exact(h_s)
         self.entropy_bottleneck = density
@@ -236,7 +244,7 @@ class Factorized(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.entropy_bottleneck = FactorizedPrior(channels)
+        self.entropy_bottleneck = Density(channels)
 
     def forward(self, y: Tensor | None, state: FrameState, stream: Stream) -> Tensor:
         batch, height, width = state.size()

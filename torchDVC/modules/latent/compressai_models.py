@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from torchDVC.entropy.priors import FactorizedPrior
 from torchDVC.modules.latent.compressai import (
     ChannelGroups,
     Checkerboard,
     Coder,
+    Density,
     Factorized,
     Gaussian,
     Hyper,
@@ -48,7 +48,7 @@ def _has_means(model: Any) -> bool:
 def _hyper(holder: Any, of_magnitudes: bool = False) -> Hyper:
     channels = holder.entropy_bottleneck.channels
     if not hasattr(holder, "Gain"):
-        return Hyper(holder.h_a, holder.h_s, FactorizedPrior(channels), of_magnitudes)
+        return Hyper(holder.h_a, holder.h_s, Density(channels), of_magnitudes)
     z_steps = getattr(holder, "gayn2zqstep", None)
     return VariableHyper(holder.h_a, holder.h_s, VariableBottleneck(channels, holder.Gain, z_steps), of_magnitudes)
 

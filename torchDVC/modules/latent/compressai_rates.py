@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from torchDVC.entropy.exact import Integers, expect
 from torchDVC.entropy.fixed_point import rounded
 from torchDVC.entropy.lower_bound import lower_bound
-from torchDVC.entropy.priors import LIKELIHOOD_FLOOR, ChannelPrior, FactorizedPrior, by_channel, by_item
+from torchDVC.entropy.priors import LIKELIHOOD_FLOOR, ChannelPrior, by_channel, by_item
+from torchDVC.entropy.scale_row import SCALES
 from torchDVC.entropy.streams import Stream, round_through
-from torchDVC.entropy.tables import GAUSSIAN_SCALES, Tables
+from torchDVC.entropy.tables import Tables
 from torchDVC.modules.frame_state import FrameState
-from torchDVC.modules.latent.compressai import Coder, Hyper, Steps, exact, z_size
+from torchDVC.modules.latent.compressai import Coder, Density, Hyper, Steps, exact, z_size
 from torchDVC.util.errors import CheckpointError
 
 STEP_BITS = 16
@@ -57,12 +58,12 @@ class VariableCoder(Coder):
 
     def _offsets(self, spread: Tensor, gain: Tensor) -> Tensor:
         """Multiples of 1/1024, of the shape (B, C, h, w) of ``spread``."""
-        given = torch.stack((lower_bound(spread, GAUSSIAN_SCALES[0]), gain.expand_as(spread)), 1)
+        given = torch.stack((lower_bound(spread, SCALES[0]), gain.expand_as(spread)), 1)
         offsets: Tensor = self.QuantABCD(given.flatten(2, 3))
         return offsets[:, 0].unflatten(1, spread.shape[1:3])
 
 
-class VariableBottleneck(FactorizedPrior):
+class VariableBottleneck(Density):
     """The density of hyper-latents, and the steps of all quality levels: those of the hyper-latent follow from gains.
 
     Its integers are, beside those of a density, ``gain``, ``step`` and ``z_step`` (levels,) in 2^-16ths. Its tables
@@ -104,7 +105,7 @@ class VariableBottleneck(FactorizedPrior):
     def build_tables(self) -> Tables:
         steps = [1.0] if self.gayn2zqstep is None else (self._steps[2].detach() * 2.0**-STEP_BITS).tolist()
         masses, least = zip(*map(self.masses, steps), strict=True)
-        return Tables.from_pmf(sum(masses, []), sum(least, []))
+        return Tables.from_pmf(sum(masses, []), sum(least, []), self.tail)
 
     def work_out(self) -> Integers:
         steps = self._steps.detach().cpu().numpy().astype(np.int32)

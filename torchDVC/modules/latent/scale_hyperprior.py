@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 from torchDVC.config.registry import latent_codec
 from torchDVC.entropy.fixed_point import FixedPoint
-from torchDVC.entropy.nearest_row import NearestRow
-from torchDVC.entropy.priors import FactorizedPrior, GaussianPrior, GaussianTables
 from torchDVC.entropy.streams import Stream
 from torchDVC.modules.frame_state import FrameState
+from torchDVC.modules.latent.compressai import Coder, Density
 from torchDVC.modules.latent.slot import Form
 from torchDVC.modules.layers import conv, deconv
 
@@ -37,9 +36,8 @@ class ScaleHyperprior(nn.Module):
         first, last = conv(form.channels, hidden, 3, stride=1), deconv(hidden, form.channels, 3, stride=1)
         self.h_a = nn.Sequential(first, nn.ReLU(), conv(hidden, hidden), nn.ReLU(), conv(hidden, width))
         self.h_s = FixedPoint(deconv(width, hidden), nn.ReLU(), deconv(hidden, hidden), nn.ReLU(), last)
-        self.entropy_bottleneck = FactorizedPrior(width)
-        self.nearest_row = NearestRow()
-        self.y_tables = GaussianTables()
+        self.entropy_bottleneck = Density(width)
+        self.coder = Coder()
         first.weight = nn.Parameter(first.weight / spreads[:, None, None])
         last.bias = nn.Parameter(spreads.clone())
 
@@ -47,5 +45,5 @@ class ScaleHyperprior(nn.Module):
         z = None if y is None else self.h_a(y.abs())
         batch, _, height, width = self.form.shape(state)
         z_hat = stream.code(z, self.entropy_bottleneck.over(batch, height // HYPER_STRIDE, width // HYPER_STRIDE))
-        index = self.nearest_row(self.h_s(z_hat))
-        return stream.code(y, GaussianPrior(torch.zeros_like(index), index, self.y_tables.tables))
+        y_hat: Tensor = self.coder(y, self.h_s(z_hat), None, stream)
+        return y_hat

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchDVC.entropy.fixed_point import FixedPoint
-from torchDVC.entropy.priors import FactorizedPrior
 from torchDVC.entropy.streams import Stream
-from torchDVC.modules.latent.compressai import Coder
+from torchDVC.modules.latent.compressai import Coder, Density
 from torchDVC.modules.layers import conv, deconv
 
 STRIDE = 128
@@ -36,7 +35,7 @@ class ScaleSpaceHyperprior(nn.Module):
         self.hyper_decoder_mean = FixedPoint(*_stack(deconv, (planes,) * 4))
         scales = [layer for _ in range(3) for layer in (deconv(planes, planes), nn.Hardtanh(0.0, MOST_SCALE))]
         self.hyper_decoder_scale = FixedPoint(*scales)
-        self.entropy_bottleneck = FactorizedPrior(planes)
+        self.entropy_bottleneck = Density(planes)
         self.coder = Coder()
 
     def forward(self, y: Tensor | None, size: tuple[int, int, int], stream: Stream) -> Tensor:
