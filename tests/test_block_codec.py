@@ -26,7 +26,7 @@ from torchDVC.results.bd_rate import Curve, bd_rate
 from torchDVC.results.metrics import psnr_of_mse
 from torchDVC.util.errors import BitstreamError
 
-MODES = Modes("box", "bf", "mcbf", "")
+MODES = Modes("box", "bdf", "mcbdf", "")
 STRUCTURE = CodingStructure(0)
 
 

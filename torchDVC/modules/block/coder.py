@@ -33,7 +33,6 @@ from torchDVC.modules.block.transform import STEP_BITS, step_of
 BLOCK = 16
 MOST_DECISIONS = 80 * BLOCK * BLOCK
 """A macroblock takes no more decisions than this."""
-SHADES = np.arange(256, dtype=np.float32) / 255
 NO_DATA = np.zeros(0, np.uint32)
 PLANE_WEIGHTS = (1.0, 4.43, 3.44)
 """How much a squared error in U and V counts in RGB beside one in Y (BT.709, limited range, chroma for four pixels)."""
@@ -124,9 +123,14 @@ class Planes:
 
     def get(self, role: int, height: int, width: int) -> Tensor:
         """The picture (3, height, width) of codes / 255, its last row and column repeated as far as needed."""
-        codes = np.stack([self.pixels[role, 0], *self.chroma(role).repeat(2, 1).repeat(2, 2)])
-        more = ((0, 0), (0, height - self.height), (0, width - self.width))
-        return torch.from_numpy(SHADES[np.pad(codes, more, mode="edge")])
+        picture = np.empty((3, height, width), np.float32)
+        np.divide(self.pixels[role, 0], np.float32(255), out=picture[0, : self.height, : self.width])
+        chroma = np.divide(self.chroma(role), np.float32(255), dtype=np.float32)
+        for place in range(4):
+            picture[1:, place >> 1 : self.height : 2, place & 1 : self.width : 2] = chroma
+        picture[:, : self.height, self.width :] = picture[:, : self.height, self.width - 1 : self.width]
+        picture[:, self.height :] = picture[:, self.height - 1 : self.height]
+        return torch.from_numpy(picture)
 
 
 @dataclass(frozen=True)

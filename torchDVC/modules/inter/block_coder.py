@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torchDVC.config.registry import codec_module
 from torchDVC.entropy.streams import Stream
 from torchDVC.modules.block.coder import BLOCK, Contexts, Planes, Schedule, run_rows, set_quality
-from torchDVC.modules.block.space import MOTION, PLANNED, PREDICTED, RECON, SOURCE, STEP_Y
+from torchDVC.modules.block.space import DONE, MOTION, PLANNED, PREDICTED, RECON, SOURCE, STEP_Y
 from torchDVC.modules.frame_state import FrameState
 
 
 @codec_module(
     optional="mc block_motion ref_contexts", encoder_reads="frame",
-    writes="recon:picture contexts:feature step:feature", codes=True, levels="levels", formats="yuv420",
+    writes="recon:picture contexts:feature step:feature blocks:feature", codes=True, levels="levels", formats="yuv420",
 )  # fmt: skip
 class BlockCoder(nn.Module):
     """Blocks of 4x4 to 16x16, predicted within the picture or by ``mc`` where that is there, transformed and coded.
@@ -23,7 +23,8 @@ class BlockCoder(nn.Module):
     Everything that a decoder computes is an integer, so pictures are the same to the bit on every machine. Levels are
     chosen by rate and distortion with the rates of the contexts themselves. Pictures are YUV 4:2:0.
 
-    Writes ``recon``; ``contexts``, what they have learned; ``step`` (N,), that of luma in 1/64 codes.
+    Writes ``recon``; ``contexts``, what they have learned; ``step`` (N,), that of luma in 1/64 codes; ``blocks`` (N, 3,
+    H / 4, W / 4, FIELDS) int32, cells of what each 4x4 samples of a plane hold, see `torchDVC.modules.block.space`.
 
     Args:
         levels, lowest, highest, offsets, intra_offset: see `Schedule`.
@@ -51,7 +52,9 @@ class BlockCoder(nn.Module):
         contexts = self.contexts.end([space for _, space in coded])
         device = state.quality.device
         steps = torch.tensor([int(space["params"][0, STEP_Y]) for _, space in coded])
-        return {"recon": recon.to(device), "contexts": contexts.to(device), "step": steps.to(device)}
+        blocks = torch.stack([torch.from_numpy(planes.cells[DONE]) for planes, _ in coded])
+        written = {"recon": recon, "contexts": contexts, "step": steps, "blocks": blocks}
+        return {key: x.to(device) for key, x in written.items()}
 
     def _code(self, state: FrameState, stream: Stream, item: int) -> tuple[Planes, np.ndarray]:
         from torchDVC.modules.block.picture import choose_row, code_row
