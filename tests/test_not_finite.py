@@ -57,6 +57,7 @@ def test_a_flow_that_is_not_finite_is_a_skipped_step_too(small_model: SmallModel
 def test_a_run_that_stays_not_finite_stops_and_saves_its_batch(
     small_model: SmallModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # no name is cut short
     nan = staticmethod(lambda a, b: (a - b).flatten(1).mean(1) * torch.nan)
     monkeypatch.setattr("torchDVC.models.distortions.mse", nan)
     small_model.write("nan.cfg", TRAIN.replace("steps = 2", "steps = 30"))

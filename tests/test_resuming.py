@@ -36,7 +36,7 @@ def test_a_run_stopped_in_an_epoch_resumes_to_the_same_weights(
     small_model: SmallModel, number: signal.Signals, workers: int, code: int
 ) -> None:
     """A batch system's signal ends it well, a user's as an interruption."""
-    small_model.write("long.cfg", TRAIN.replace("steps = 2", "steps = 40").split("[process: motion]")[0])
+    small_model.write("long.cfg", TRAIN.replace("steps = 2", "steps = 80").split("[process: motion]")[0])
     flags = ["--num_workers", str(workers)]
     assert small_model.train("whole", *flags, cfg="long.cfg") == 0
     process = subprocess.Popen(

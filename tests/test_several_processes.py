@@ -106,8 +106,9 @@ def test_anchors_of_two_calls_stand_side_by_side(clip_folder: Path, tmp_path: Pa
 
 
 def test_a_clip_of_the_name_of_another_one_takes_no_rows(
-    small_model: SmallModel, clip_folder: Path, capsys: pytest.CaptureFixture[str]
+    small_model: SmallModel, clip_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # no name is cut short
     for place, clip in (("here", "one"), ("there", "two"), ("there", "one")):
         (small_model.path / place / "clips").mkdir(parents=True, exist_ok=True)
         shutil.copy(next(clip_folder.glob(f"{clip}.*")), small_model.path / place / "clips")
