@@ -5,7 +5,7 @@
     python benchmarks/training_runs.py … --data vimeo90k --test_datasets uvg
 
 All runs of a seed train the same model on the same clips at the same time, on one thread each, and are then tested on
-the same sequences, by real files. Printed are the mean loss of each eighth of the time (the loss curve), and what the
+the same sequences, by real files. Printed are the mean loss of each quarter of the time (the loss curve), and what the
 test gives. Its loss is the rate plus the Lagrangian times the squared error: the number to compare.
 """
 
@@ -28,7 +28,7 @@ from torchDVC.results.tables import markdown_table
 from torchDVC.util.errors import DataError, run_command
 
 FOLDER = Path(__file__).resolve().parents[1] / "torchDVC"
-PARTS = 8
+PARTS = 4
 CFG = """\
 [process: all]
 data = {data}
@@ -94,8 +94,8 @@ def compare(options: Options) -> None:
         together([training(options, cfg, value, folder, seed) for value, folder in runs])
         together([testing(options, folder) for _, folder in runs])
         lines += [[value, str(seed), *curve(folder), *tested(options, folder)] for value, folder in runs]
-    eighths = [f"loss {k + 1}/{PARTS}" for k in range(PARTS)]
-    header = ["setting", "seed", "steps", "minutes", *eighths, "bpp", "PSNR-RGB", "test loss"]
+    quarters = [f"loss {k + 1}/{PARTS}" for k in range(PARTS)]
+    header = ["setting", "seed", "steps", "minutes", *quarters, "bpp", "PSNR-RGB", "test loss"]
     print(markdown_table(header, lines), end="")
 
 
