@@ -21,14 +21,15 @@ AUX = "(aux)"
 def make_optimizer(codec: Codec, kind: str) -> torch.optim.Optimizer:
     """An ``adam``, ``adamw`` or ``sgd`` with a parameter group for each module, and one for all quantiles.
 
-    A frozen module's parameters have no gradients, so its state stays as it was until it is thawed.
+    A frozen module's parameters have no gradients, so its state stays as it was until it is thawed. Of a codec without
+    any, which learns by coding alone, it has nothing to do.
     """
     groups: list[dict[str, Any]] = [
         {"name": spec.name, "params": [p for n, p in _named(codec, spec.name) if not n.endswith(_QUANTILES)]}
         for spec in codec.config.modules
     ]
     groups.append({"name": AUX, "params": [p for n, p in codec.named_parameters() if n.endswith(_QUANTILES)]})
-    groups = [group for group in groups if group["params"]]
+    groups = [group for group in groups if group["params"]] or groups[:1]
     return _OPTIMIZERS[kind](groups, lr=0.0, fused=True)
 
 

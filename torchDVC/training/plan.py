@@ -42,9 +42,15 @@ def _problems_of_codec(stages: Sequence[Stage], codec: Codec) -> Iterator[str]:
             if not any(f"{name}.".startswith(prefix) for name in known):
                 of = {name.split(".")[1] for name in known if name.startswith(prefix.partition(".")[0] + ".")}
                 yield f"{stage.place('train')}: train has '{part}', no part of that module{nearest(part[2:], of)}"
-        if not trained_parameters(codec, stage):
+        if not trained_parameters(codec, stage) and not _learns_by_coding(codec, stage):
             rest = f" but what freeze = {' '.join(stage.freeze)} names" if stage.freeze else ""
             yield f"{stage.place('train')}: train '{stage.train}' has nothing to learn{rest}; expected a network"
+
+
+def _learns_by_coding(codec: Codec, stage: Stage) -> bool:
+    """Whether a module that a stage trains has numbers that coding changes, such as adaptive contexts."""
+    trained = (codec.get_submodule(codec.config.by_code(code).name) for code in stage.train)
+    return any(getattr(part, "by_coding", False) for module in trained for part in module.modules())
 
 
 def _problems_of_data(stages: Sequence[Stage], options: TrainOptions) -> Iterator[str]:

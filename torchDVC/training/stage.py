@@ -138,7 +138,8 @@ class StageTraining:
             values: dict[str, Tensor] = self.loss(
                 part.clip, section.frames, part.quality, lmda, part.noise.stream, buffer=part.buffer
             )
-        self.fabric.backward(self.updater.scaler.scale(self._total(values) * share))
+        if values["loss"].requires_grad:  # else all that is trained learns by coding
+            self.fabric.backward(self.updater.scaler.scale(self._total(values) * share))
         part.buffer.cut(section.needed)
         return {name: value.detach() for name, value in values.items()}
 

@@ -129,6 +129,12 @@ def code(s, data, first, second, bit):
 
 
 @kernel
+def code_evenly(s, data, bit):
+    """Code a decision that is either as likely as not."""
+    return transfer(s, data, 32768, bit)
+
+
+@kernel
 def code_golomb(s, data, value):
     """Exp-Golomb code of a number >= 0 in equally likely bits, at most 20 digits."""
     digits = 0

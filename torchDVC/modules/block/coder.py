@@ -45,6 +45,7 @@ class Contexts(nn.Module):
         patience: how many decisions a start counts for, at most, when coding adapts it.
     """
 
+    by_coding = True
     slots: Tensor
     weights: Tensor
 
@@ -194,10 +195,13 @@ def run_rows(
         if choose:
             choose(row)
         data = tape.words if tape.reading else np.empty(columns * MOST_DECISIONS, np.uint32)
-        if not tape.reading:
+        if tape.reading:
+            before = _taken(space)
+            code(data, row)
+            bits[row] = (_taken(space) - before) / columns
+        else:
             cursor[COUNT] = 0
-        code(data, row)
-        if not tape.reading:
+            code(data, row)
             written.append(data[: cursor[COUNT]].copy())
             tape.operations = written[-1]
             bits[row] = tape.bits().sum() / columns
@@ -207,3 +211,9 @@ def run_rows(
     else:
         tape.operations = np.concatenate(written)
     return bits
+
+
+def _taken(space: np.ndarray) -> float:
+    """Bits that a decoder has taken from a frame: those of the words read, less what its states still hold."""
+    states = space["states"][0, : space["params"][0, LANES]]
+    return 16.0 * space["cursor"][0, POSITION] - float(np.log2(np.maximum(states, 1)).sum())

@@ -1,124 +1,151 @@
-"""A loop filter in exact integers, switched by the encoder for each block."""
+"""A loop filter in exact integers, learned by coding, and switched by the encoder for each picture."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from torchDVC.config.registry import codec_module
-from torchDVC.entropy.integer import ACTIVATION_MAX, INPUT_MAX, IntegerConv2d
-from torchDVC.entropy.streams import Stream, round_through
-from torchDVC.modules.block.coder import PLANE_WEIGHTS, Planes, run_rows, set_quality, set_state, state_of
-from torchDVC.modules.block.space import new_space
+from torchDVC.entropy.streams import Stream
+from torchDVC.modules.block.coder import PLANE_WEIGHTS, Planes, run_rows
+from torchDVC.modules.block.linear import CELL, CLASSES, EDGE, FEATURES, TAP_BITS
+from torchDVC.modules.block.space import RECON, SOURCE, SPACE
+from torchDVC.modules.block.transform import STEP_BITS, STEPS
 from torchDVC.modules.frame_state import FrameState
 
-GATE = 32
-GREY = 128
-UNIT = 8192
-"""A correction of the network counts 1 / UNIT of the quantiser step in codes; see `GatedFilter`."""
-CHANNELS = 6
+BANDS = 8
+"""Filters are learned for so many ranges of the quantiser step."""
+LOWEST, BAND = 40, 8
+"""Where the first range begins, and how wide each is, as places in `STEPS`: two are a quantiser parameter."""
+LEAST = 1e-12
 
 
 @codec_module(
-    reads="recon contexts step", optional="mc", encoder_reads="frame", writes="recon:picture contexts:feature",
-    codes=True, formats="yuv420",
-)  # fmt: skip
+    reads="recon step", optional="mc", encoder_reads="frame", writes="recon:picture", codes=True, formats="yuv420"
+)
 class GatedFilter(nn.Module):
-    """Adds to the decoded picture what a small network of integers makes of it, where that brings it nearer the source.
+    """Brings a decoded picture nearer its source by linear filters that were learned, one for each class of blocks.
 
-    It sees Y at the four samples of each chroma sample, U and V; how far the prediction was from them; and the
-    quantiser step, which its corrections are multiplied with. They are zero before training. The encoder switches it
-    for each 32x32 luma samples; in training it is on everywhere. Pictures are YUV 4:2:0.
+    `torchDVC.modules.block.linear` says what they see. There are filters for ranges of the quantiser step, on I frames
+    and on others. They are the least squares over all pictures that were coded in training, each divided by its squared
+    error; so nothing is learned by gradient. The encoder says for each picture, in one bit, whether it is filtered.
+    Pictures are YUV 4:2:0.
 
     Args:
-        width: channels of each hidden layer.
-        layers: hidden layers after the first.
-        trade: squared steps of luma that a bit is worth.
+        share: of the quantiser step, how far from a sample those around it count at most.
+        ridge: how much filters are held small, the more the less was seen of their class.
     """
 
     one_core = True
+    by_coding = True
+    taps: Tensor
+    sums: Tensor
 
-    def __init__(self, width: int = 24, layers: int = 1, trade: float = 0.16) -> None:
+    def __init__(self, share: float = 0.375, ridge: float = 1e-3) -> None:
         super().__init__()
-        self.trade = trade
-        self.first = IntegerConv2d(2 * CHANNELS + 1, width, input_bits=0)
-        self.hidden = nn.ModuleList(IntegerConv2d(width, width) for _ in range(layers))
-        self.last = IntegerConv2d(width, CHANNELS)
-        nn.init.zeros_(self.last.weight)
+        self.share, self.ridge = share, ridge
+        shape = 2 * BANDS, 3, CLASSES, FEATURES
+        self.register_buffer("taps", torch.zeros(shape, dtype=torch.int32))
+        self.register_buffer("sums", torch.zeros((*shape, FEATURES + 1), dtype=torch.float64))
 
+    @torch.no_grad()
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
-        codes = (state["recon"] * 255).round()
-        packed = _pack(codes)
-        wanted = self._wanted(state, stream, packed)
-        gates, contexts = self._code(state, stream, wanted)
-        if not bool(gates.any()):
-            return {"recon": state["recon"], "contexts": contexts}
-        filtered = _unpack(self.correct(state, packed))
-        on = F.interpolate(gates[:, None].float(), size=None, scale_factor=GATE, mode="nearest")
-        on = on[..., : state.height, : state.width]
-        return {"recon": (codes + on * (filtered - codes)) / 255, "contexts": contexts}
+        pictures = [self._filter(state, stream, item) for item in range(state.batch)]
+        return {"recon": torch.stack(pictures).to(state.quality.device)}
 
-    def correct(self, state: FrameState, packed: Tensor) -> Tensor:
-        """The filtered picture (N, 6, H / 2, W / 2), whole codes; gradients pass."""
-        before = _pack((state["mc"] * 255).round()) - packed if "mc" in state else torch.zeros_like(packed)
-        step = state["step"].float()[:, None, None, None]
-        level = (step / 32).floor().clamp(max=INPUT_MAX).expand(-1, 1, *packed.shape[2:])
-        with torch.autocast(packed.device.type, enabled=False):
-            x = torch.cat([packed - GREY, before, level], 1).clamp(-INPUT_MAX, INPUT_MAX)
-            x = self.first(x).clamp(0, ACTIVATION_MAX)
-            for layer in self.hidden:
-                x = layer(x).clamp(0, ACTIVATION_MAX)
-            change = self.last(x).clamp(-UNIT // 8, UNIT // 8).float() * step / UNIT
-        return (packed + round_through(change)).clamp(0, 255)
-
-    @torch.no_grad()
-    def _wanted(self, state: FrameState, stream: Stream, packed: Tensor) -> Tensor | None:
-        """(N, h, w) bool: where filtering gains more than a bit is worth; None in a decoder."""
+    def _filter(self, state: FrameState, stream: Stream, item: int) -> Tensor:
+        planes = Planes(*state.shown)
+        planes.put(RECON, state["recon"][item])
+        step = int(state["step"][item])
+        most = max(int(self.share * step / 2**STEP_BITS + 0.5), 1)
+        rate = 2 * _band(step) + ("mc" in state)
+        taps, sums = self.taps[rate], self.sums[rate]
         if stream.reading:
-            return None
-        source = _pack((state["frame"] * 255).round())
-        filtered = self.correct(state, packed)
-        weights = packed.new_tensor([PLANE_WEIGHTS[0]] * 4 + [*PLANE_WEIGHTS[1:]])[:, None, None]
-        gain = (((packed - source) ** 2 - (filtered - source) ** 2) * weights).sum(1, keepdim=True)
-        more = (0, -gain.shape[3] % (GATE // 2), 0, -gain.shape[2] % (GATE // 2))
-        gains = F.avg_pool2d(F.pad(gain, more), GATE // 2)[:, 0] * (GATE // 2) ** 2
-        least = self.trade * (state["step"].float() / 64) ** 2
-        return gains > least[:, None, None] if not self.training else torch.ones_like(gains, dtype=torch.bool)
+            on = _switch(stream, item)
+            if on:
+                _View(planes, step, most).filter(taps)
+        else:
+            planes.put(SOURCE, state["frame"][item])
+            before, view = _error(planes), _View(planes, step, most)
+            view.filter(taps)
+            on = _switch(stream, item, _error(planes) < before)
+            if self.training:
+                view.learn(sums, 1 / (1 + before))
+                taps.copy_(self._best(sums))
+        return planes.get(RECON, state.height, state.width) if on else state["recon"][item]
 
-    @torch.no_grad()
-    def _code(self, state: FrameState, stream: Stream, wanted: Tensor | None) -> tuple[Tensor, Tensor]:
-        from torchDVC.modules.block.gates import code_gates
-
-        rows, columns = -(-state.shown[0] // GATE), -(-state.shown[1] // GATE)
-        spaces = []
-        whole = torch.zeros(state.batch, -(-state.height // GATE), -(-state.width // GATE), dtype=torch.bool)
-        planes = Planes(1, 1)
-        for item in range(state.batch):
-            space = new_space()
-            set_state(space, state["contexts"][item])
-            set_quality(space, 0, 0, self.trade, "mc" in state)
-            gates = np.zeros((rows, columns), np.uint8)
-            if wanted is not None:
-                gates[:] = wanted[item, :rows, :columns].cpu().numpy()
-            tape = stream.open_tape()
-            bits = run_rows(
-                tape, space, rows, columns,
-                lambda data, row, s=space[0], g=gates: code_gates(s, planes.view(data), g, row),  # type: ignore[misc]
-            )  # fmt: skip
-            stream.close_tape(tape, bits, item)
-            whole[item, :rows, :columns] = torch.from_numpy(gates.astype(bool))
-            spaces.append(state_of(space))
-        return whole.to(state.quality.device), torch.stack(spaces).to(state.quality.device)
+    def _best(self, sums: Tensor) -> Tensor:
+        """The filters that would have been best for what was seen, in 2**-TAP_BITS."""
+        products, wanted = sums.split([FEATURES, 1], -1)
+        sizes = products.diagonal(dim1=-2, dim2=-1).mean(-1)
+        held = self.ridge * (sizes + sizes.mean(1, keepdim=True)) + LEAST
+        even = torch.eye(FEATURES, dtype=sums.dtype, device=sums.device)
+        taps = torch.linalg.solve(products + held[..., None, None] * even, wanted)[..., 0]
+        return (taps * 2**TAP_BITS).round().clamp(-(2**TAP_BITS), 2**TAP_BITS)
 
 
-def _pack(codes: Tensor) -> Tensor:
-    """Y U V (N, 3, H, W), chroma repeated 2x2, to (N, 6, H / 2, W / 2)."""
-    return torch.cat([F.pixel_unshuffle(codes[:, :1], 2), codes[:, 1:, ::2, ::2]], 1)
+class _View:
+    """What filters see of a picture.
+
+    Args:
+        planes: whose reconstruction it is.
+        step: of the quantiser, in 2**-STEP_BITS codes.
+        most: how far from a sample those around it count at most, in codes.
+    """
+
+    def __init__(self, planes: Planes, step: int, most: int) -> None:
+        from torchDVC.modules.block.linear import classify
+
+        self.planes, self.most = planes, most
+        height, width = planes.height, planes.width
+        self.picture = np.empty((3, height + 2 * EDGE, width + 2 * EDGE), np.uint8)
+        self.picture[0] = np.pad(planes.pixels[RECON, 0], EDGE, "edge")
+        chroma = np.pad(planes.chroma(RECON), ((0, 0), (EDGE, EDGE), (EDGE, EDGE)), "edge")
+        self.picture[1:, : chroma.shape[1], : chroma.shape[2]] = chroma
+        self.classes = np.zeros((height // CELL, width // CELL), np.int64)
+        classify(self.picture[0], step, self.classes)
+
+    def filter(self, taps: Tensor) -> None:
+        """Filter the reconstruction."""
+        from torchDVC.modules.block.linear import apply
+
+        apply(self.picture, self.classes, taps.cpu().numpy(), self.most, self.planes.pixels[RECON])
+
+    def learn(self, sums: Tensor, weight: float) -> None:
+        """Add what is seen, and what the source would have been, to ``sums``."""
+        from torchDVC.modules.block.linear import learn
+
+        added = sums.cpu().numpy()
+        learn(self.picture, self.classes, self.planes.pixels[SOURCE], self.most, weight, added)
+        sums.copy_(torch.from_numpy(added))
 
 
-def _unpack(packed: Tensor) -> Tensor:
-    """The reverse of `_pack`."""
-    chroma = packed[:, 4:].repeat_interleave(2, 2).repeat_interleave(2, 3)
-    return torch.cat([F.pixel_shuffle(packed[:, :4], 2), chroma], 1)
+def _switch(stream: Stream, item: int, on: bool = False) -> bool:
+    """Say whether a picture is filtered, or be told."""
+    from torchDVC.modules.block.bits import code_evenly
+
+    said = [int(on)]
+    space, tape = np.zeros(1, SPACE), stream.open_tape()
+
+    def code(data: np.ndarray, row: int) -> None:
+        said[row] = code_evenly(space[0], data, said[row])
+
+    stream.close_tape(tape, run_rows(tape, space, 1, 1, code), item)
+    return bool(said[0])
+
+
+def _band(step: int) -> int:
+    """Which range a quantiser step is in."""
+    return min(max((int(np.searchsorted(STEPS, step)) - LOWEST) // BAND, 0), BANDS - 1)
+
+
+def _error(planes: Planes) -> float:
+    """Squared errors of the reconstruction, as planes count."""
+    height, width = planes.height // 2, planes.width // 2
+    total = 0.0
+    for plane, weight in enumerate(PLANE_WEIGHTS):
+        shown = (slice(height), slice(width)) if plane else slice(None)
+        difference = planes.pixels[RECON, plane][shown].astype(np.int32) - planes.pixels[SOURCE, plane][shown]
+        total += weight * float(np.square(difference).sum())
+    return total
