@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.lively_models import lively
 from tests.small_model import make_small_model
 from torchDVC.bitstream.container_reader import ContainerReader
-from torchDVC.bitstream.rate_control import RateControl, RateCurves
+from torchDVC.bitstream.rate_control import RateControl
+from torchDVC.bitstream.rate_curves import RateCurves, changes
 from torchDVC.codec import main
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.dataset.procedural import procedural_clip
@@ -45,15 +47,20 @@ def run(control: RateControl, order: Iterable[CodedFrame], bits: Bits) -> list[i
     levels = []
     for frame in order:
         levels.append(control.level(frame))
+        while (other := control.revise(frame, bits(frame, levels[-1]))) is not None:
+            levels[-1] = other
         control.spend(frame, bits(frame, levels[-1]))
     return levels
 
 
-def controlled(levels: int, bits: Bits, asked: float, structure: CodingStructure, frames: int) -> RateControl:
+def controlled(
+    levels: int, bits: Bits, asked: float, structure: CodingStructure, frames: int,
+    seen: Mapping[int, float] | None = None,
+) -> RateControl:
     first = structure.order(2)
     tried = sorted({round(i * (levels - 1) / 3) for i in range(4)})
     curves = RateCurves(tried, {frame.type: [bits(frame, level) for level in tried] for frame in first})
-    return RateControl(curves, levels, asked, structure, frames)
+    return RateControl(curves, levels, asked, structure, frames, seen)
 
 
 @pytest.mark.parametrize("structure", [CodingStructure(32), CodingStructure(0), CodingStructure(16, 8)], ids=str)
@@ -65,7 +72,7 @@ def test_one_pass_and_two_by_simulation(structure: CodingStructure, levels: int,
     control = controlled(levels, bits, asked, structure, FRAMES)
     run(control, order, bits)
     assert control.spent == pytest.approx(asked * FRAMES, rel=0.05)
-    again = control.again()
+    again = control.next_pass()
     chosen = run(again, order, bits)
     assert again.spent == pytest.approx(asked * FRAMES, rel=0.02)
     assert max(chosen) - min(chosen) <= max(2, levels // 8)  # a steady quality, since all is known
@@ -91,14 +98,14 @@ def test_bursts_in_still_content_are_paid_for(level: int) -> None:
 
     order = structure.order(FRAMES)
     asked = sum(bits(frame, level) for frame in order) / FRAMES
-    control = controlled(64, bits, asked, structure, FRAMES)
+    control = controlled(64, bits, asked, structure, FRAMES, {index: 16.0 for index in range(7, FRAMES, 12)})
     run(control, order, bits)
     assert control.spent == pytest.approx(asked * FRAMES, rel=0.05)
     first = controlled(64, bits, asked, structure, FRAMES)
     held = first.planned
     for frame in order:
         first.spend(frame, bits(frame, held))
-    again = first.again()
+    again = first.next_pass()
     run(again, order, bits)
     assert again.spent == pytest.approx(asked * FRAMES, rel=0.02)
 
@@ -110,6 +117,25 @@ def test_a_clip_of_unknown_length_keeps_the_rate() -> None:
     control = controlled(64, bits, asked, structure, 0)
     run(control, order, bits)
     assert control.spent == pytest.approx(asked * 400, rel=0.05)
+
+
+def test_cuts_are_seen_beforehand() -> None:
+    still, other = (torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    seen = changes([still, still, still, other, other * 0.95])
+    assert seen[1] == seen[2] == 1 and seen[3] > 100 and 1 < seen[4] < seen[3] / 4
+
+
+def test_a_frame_that_takes_too_much_is_coded_again_at_a_level_that_is_left() -> None:
+    structure, usual = CodingStructure(32), codec(64, 6)
+
+    def bits(frame: CodedFrame, level: int) -> float:
+        return usual(frame, level) * (30 if frame.index == 94 else 1)
+
+    order = structure.order(FRAMES)
+    asked = sum(usual(frame, 30) for frame in order) / FRAMES
+    control = controlled(64, bits, asked, structure, FRAMES)
+    levels = run(control, order, bits)
+    assert levels[94] < levels[93] - 8 and control.spent == pytest.approx(asked * FRAMES, rel=0.05)
 
 
 def test_what_cannot_be_met_ends_at_the_last_level() -> None:

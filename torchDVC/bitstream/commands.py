@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from torchDVC.bitstream.inspection import Inspection
 from torchDVC.bitstream.options import DecodeOptions, EncodeOptions, ExportOptions, InfoOptions, Options
 from torchDVC.bitstream.playback import Playback
 from torchDVC.bitstream.rate_control import RateControl, controlled
+from torchDVC.bitstream.rate_curves import bits_of
 from torchDVC.bitstream.streams import header_of, read_frames, write_frames
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.dataset.frame import Frame
@@ -119,8 +121,11 @@ def _encode(
 ) -> int:
     """Write all frames, under control or with the header's quality; returns how many there were."""
     frames, pace, header = 0, _Pace(), writer.header
-    at_once = 1 if control else periods_at_once(model.codec, header.structure, (header.height, header.width))
-    for picture in write_frames(model, writer, sources, quality=control.level if control else None, at_once=at_once):
+    if control:
+        how: dict[str, Any] = {"quality": control.level, "revise": lambda p: control.revise(p.frame, bits_of(p))}
+    else:
+        how = {"at_once": periods_at_once(model.codec, header.structure, (header.height, header.width))}
+    for picture in write_frames(model, writer, sources, **how):
         frames += 1
         if control:
             control.spend(picture.frame, 8 * writer.size - control.spent)

@@ -1,91 +1,56 @@
 """Meeting a rate: which quality level each frame is coded with, so that a file comes out at so many bits.
 
-One pass looks at the first two frames at a few levels (`measure`), which tells how bits grow with the level, and then
-follows what frames really take. With two passes the first one, all of one level, tells how many bits each frame takes.
-Either way all frames to come share one level, in real numbers, that is predicted to use up what is left of the bits;
-rounding it frame by frame, with what was spent known, makes its fraction come out over time.
+One pass codes the first two frames at a few levels (`measure`), which tells how bits grow with the level, sees how much
+each picture differs from the one before (`changes`), and then follows what frames really take. With two passes the
+first one, all of one level, tells how many bits each frame takes; it is done again where that level was far off. Either
+way all frames to come share one level, in real numbers, that is predicted to use up what is left of the bits; rounding
+it frame by frame, with what was spent known, makes its fraction come out over time. A frame that took so many bits that
+those left could not have its level is coded once more, before it is written, at a level that they can have.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
 
+from torchDVC.bitstream.rate_curves import RateCurves, bits_of, changes, estimated, measure
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.dataset.frame import VideoInfo
-from torchDVC.entropy.symbol_streams import EstimatingStream
-from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import Model
-from torchDVC.models.sequence import Quality, code_sequence
 from torchDVC.util.progress import Progress
 
-PROBES = 4
-"""Levels, evenly spaced, at which the first frames are tried."""
-PROBED_FRAMES = 2
 WINDOW = 96
 """Frames within which what was spent too much or too little is made up for, and the most that are planned ahead."""
 MEMORY = {"I": 1, "P": 32, "B": 32}
 """How many of the latest frames of a kind tell what the next ones take: whole periods of a quality cascade."""
-RISE, FALL = 1 / 128, 1 / 8
-"""Shares of all levels that the level rises and falls by at most, from frame to frame: leaps would be seen, and where
-nothing moves for a while, nothing is known of what moves next."""
+DOUBT = (1 / 8, 1 / 16)
+"""Share of the frames of a memory that what was expected counts for beside them, without a first pass and with one;
+each with the bits of those to come: a few frames that take next to nothing do not say that all do."""
+SLACK = (0.01, 0.005)
+"""Shares of the bits within which a plan holds as it is, without a first pass and with one: rather a steady level."""
+RISE, FALL = 1 / 64, 1 / 8
+"""Shares of all levels that the level rises and falls by at most, from frame to frame, where half of the frames left
+can do what is needed: leaps would be seen."""
+TOO_FAR, REPEATS = 2, 3
+"""A frame is coded once more, this often at most, where its bits ask for a level that is so far from the one it had."""
+FIRST_PASSES = 3
+"""The first of two passes is done again, this often at most, where its level turns out to be too far from what it asks
+for: bits are best known at the level that frames are to have."""
 STEPS = 24
 """Halvings in the search for the level."""
 
 Kind = tuple[str, int]
 """Type and temporal layer of a frame: those of one kind take about the same bits at one level."""
-
-
-class RateCurves:
-    """Logarithms (base 2) of the bits of a frame by quality level, for each frame type.
-
-    All types grow at least as the first one does: a frame in which nothing moved takes the same few bits at any level,
-    and tells nothing of those to come.
-
-    Args:
-        levels: the levels that were tried, rising.
-        bits: of each frame type, I first, the bits at each of them. A type that is not there takes those of the last.
-    """
-
-    def __init__(self, levels: Sequence[int], bits: Mapping[str, Sequence[float]]) -> None:
-        self._levels = levels
-        logs = {kind: np.maximum.accumulate(np.log2(np.maximum(own, 1))) for kind, own in bits.items()}
-        least = np.diff(next(iter(logs.values())))
-        self._logs = {
-            kind: own[0] + np.concatenate(([0.0], np.maximum(np.diff(own), least).cumsum()))
-            for kind, own in logs.items()
-        }
-        self._other = list(self._logs.values())[-1]
-
-    def __call__(self, frame_type: str, level: float) -> float:
-        """At any level, also between those that were tried."""
-        return float(np.interp(level, self._levels, self._logs.get(frame_type, self._other)))
-
-
-def measure(model: Model, structure: CodingStructure, size: tuple[int, int], sources: Iterable[Tensor]) -> RateCurves:
-    """The curves of a clip's first frames.
-
-    Args:
-        model: with several quality levels.
-        structure: of the clip.
-        size: height and width of its pictures.
-        sources: its pictures (1, C, h, w) of the codec's format.
-    """
-    pictures = list(islice(sources, PROBED_FRAMES))
-    levels = sorted({round(i * (model.codec.levels - 1) / (PROBES - 1)) for i in range(PROBES)})
-    bits: dict[str, list[float]] = defaultdict(list)
-    for level in levels:
-        for picture in _estimated(model, structure, size, pictures, level):
-            bits[picture.frame.type].append(_bits(picture))
-    return RateCurves(levels, bits)
+Observed = tuple[float, float]
+"""Bits that a frame took, and what was expected of it."""
 
 
 class RateControl:
-    """Chooses levels while a clip is coded: ask `level` before a frame, tell `spend` after it.
+    """Chooses levels while a clip is coded: ask `level` before a frame, `revise` after it, and tell `spend` in the end.
 
     Frames for which it was never asked have the level that was `planned` at first.
 
@@ -95,7 +60,8 @@ class RateControl:
         bits: what a frame is to take on average, the container's bytes included.
         structure: coding structure.
         frames: how many frames the clip has; None: not known.
-        first_pass: how many times its curve's bits each frame, by display index, is known to take.
+        factors: how many times its curve's bits each frame, by display index, is thought to take; 1 of others.
+        measured: they come from a first pass.
 
     Attributes:
         spent: bits so far.
@@ -103,16 +69,19 @@ class RateControl:
     """
 
     def __init__(self, curves: RateCurves, levels: int, bits: float, structure: CodingStructure, frames: int | None,
-                 first_pass: Mapping[int, float] | None = None) -> None:
+                 factors: Mapping[int, float] | None = None, measured: bool = False) -> None:
         self._curves, self._highest, self._bits = curves, levels - 1, bits
-        self._structure, self._frames = structure, frames
+        self._structure, self._frames, self._factors = structure, frames, factors or {}
         self._order = structure.order(frames or max(WINDOW, structure.intra_period))
-        self._first_pass = first_pass or {}
-        self._factors: dict[int, float] = {}
-        self._latest: dict[Kind, deque[tuple[float, float]]] = {}
+        self._slack = SLACK[measured] * bits * min(frames or WINDOW, WINDOW)
+        self._doubt = DOUBT[measured]
+        self._found: dict[int, float] = {}
+        self._latest: dict[Kind, deque[Observed]] = {}
         self._position: float | None = None
+        self._tried: dict[int, float] = {}
         self.spent = 0.0
         self.done = 0
+        self._level = self._highest // 2
         self._level = self.planned
 
     @property
@@ -122,26 +91,46 @@ class RateControl:
 
     def level(self, frame: CodedFrame) -> int:
         """The quality level of the next frame in coding order."""
-        position = self._solve()
-        if self._position is not None:
-            rise, fall = (max(least, share * self._highest) for least, share in ((0.5, RISE), (1.0, FALL)))
-            position = min(max(position, self._position - fall), self._position + rise)
-        self._position = position
-        self._level = round(position)
+        self._position = self._solve() if self._position is None else self._next(self._position)
+        self._level = round(self._position)
+        self._tried = {}
         return self._level
+
+    def revise(self, frame: CodedFrame, bits: float) -> int | None:
+        """Another level for that frame, where those left cannot have the level that it has; else None."""
+        self._tried[self._level] = bits
+        if bits <= self._slack and len(self._tried) == 1:
+            return None
+        low, high = (self._solve(slack, frame) for slack in (-self._slack, self._slack))
+        wanted = min(max(self._level, low), high) if len(self._tried) > 1 else min(self._level, high)
+        if abs(wanted - self._level) < TOO_FAR:
+            return None
+        before, self._position, self._level = self._level, wanted, round(wanted)
+        if len(self._tried) > REPEATS or self._level in self._tried:
+            self._level = min(self._tried, key=lambda own: abs(self._tried[own] - self._retried(frame, wanted)))
+        return None if self._level == before else self._level
 
     def spend(self, frame: CodedFrame, bits: float) -> None:
         """What that frame took."""
         self.spent += bits
         self.done += 1
-        expected = 2 ** self._curves(frame.type, self._level)
-        self._factors[frame.index] = max(bits, 1.0) / expected
+        self._found[frame.index] = max(bits, 1.0) / 2 ** self._curves(frame.type, self._level)
         latest = self._latest.setdefault((frame.type, frame.layer), deque(maxlen=MEMORY[frame.type]))
-        latest.append((bits, expected * self._first_pass.get(frame.index, 1.0)))
+        latest.append(self._observed(frame, bits))
 
-    def again(self) -> RateControl:
+    def next_pass(self) -> RateControl:
         """The control of the next pass, which knows what each frame took in this one."""
-        return RateControl(self._curves, self._highest + 1, self._bits, self._structure, self._frames, self._factors)
+        given = self._curves, self._highest + 1, self._bits, self._structure, self._frames
+        return RateControl(*given, self._found, measured=True)
+
+    def _next(self, position: float) -> float:
+        """From the last frame's level to the next one's, no further than the plan needs."""
+        wanted = max(position, self._solve(-self._slack))
+        if self._predicted(position) > self._slack:  # else a lower level would save nothing
+            wanted = min(wanted, self._solve(self._slack))
+        urgent = 2 * abs(wanted - position) / len(self._ahead())
+        rise, fall = (max(least, share * self._highest, urgent) for least, share in ((0.5, RISE), (1.0, FALL)))
+        return min(max(wanted, position - fall), position + rise)
 
     def _ahead(self) -> Sequence[CodedFrame]:
         """The frames that are planned, in coding order, the next one first."""
@@ -150,26 +139,58 @@ class RateControl:
         start = self.done % len(self._order)
         return [*self._order[start:], *self._order][:WINDOW]
 
-    def _solve(self) -> float:
-        """The level at which the frames ahead are predicted to use up what is left for them, in real numbers."""
-        ahead = self._ahead()
-        budget = self._bits * (self.done + len(ahead)) - self.spent
-        weights: dict[str, float] = defaultdict(float)
-        trends = {kind: _ratio(latest) for kind, latest in self._latest.items()}
-        for frame in ahead:
-            weights[frame.type] += trends.get((frame.type, frame.layer), 1.0) * self._first_pass.get(frame.index, 1.0)
+    def _solve(self, slack: float = 0.0, coded: CodedFrame | None = None) -> float:
+        """The level at which the frames ahead are predicted to use up what is left for them, in real numbers.
+
+        Args:
+            slack: bits that they may take beyond that.
+            coded: the first of them, where it was tried already.
+        """
+        budget = self._bits * (self.done + len(self._ahead())) - self.spent + slack
+        weights = self._weights(coded)
         low, high = 0.0, float(self._highest)
         for _ in range(STEPS):
             middle = (low + high) / 2
-            predicted = sum(weight * 2 ** self._curves(kind, middle) for kind, weight in weights.items())
+            predicted = self._predicted(middle, weights) + (self._retried(coded, middle) if coded else 0.0)
             low, high = (low, middle) if predicted > budget else (middle, high)
         return low
 
+    def _predicted(self, level: float, weights: Mapping[str, float] | None = None) -> float:
+        """Bits of the frames ahead."""
+        weights = self._weights() if weights is None else weights
+        return sum(weight * 2 ** self._curves(kind, level) for kind, weight in weights.items())
 
-def _ratio(latest: Iterable[tuple[float, float]]) -> float:
+    def _weights(self, coded: CodedFrame | None = None) -> dict[str, float]:
+        """How many times their curve's bits the frames ahead, but for ``coded``, will take together, by type."""
+        factors: dict[Kind, list[float]] = defaultdict(list)
+        for frame in self._ahead():
+            if frame != coded:
+                factors[frame.type, frame.layer].append(self._factors.get(frame.index, 1.0))
+        latest = {kind: list(own) for kind, own in self._latest.items()}
+        if coded:
+            latest.setdefault((coded.type, coded.layer), []).append(self._observed(coded, self._tried[self._level]))
+        weights: dict[str, float] = defaultdict(float)
+        for kind, own in factors.items():
+            usual = sum(own) / len(own) * 2 ** self._curves(kind[0], self._level)
+            weights[kind[0]] += _ratio(latest.get(kind, ()), self._doubt * MEMORY[kind[0]] * usual) * sum(own)
+        return weights
+
+    def _retried(self, frame: CodedFrame, level: float) -> float:
+        """Bits that a frame is predicted to take at another level than those it was tried at."""
+        tried = sorted(self._tried)
+        between = float(np.interp(level, tried, [math.log2(max(self._tried[own], 1.0)) for own in tried]))
+        nearest = min(max(level, tried[0]), tried[-1])
+        return float(2 ** (between + self._curves(frame.type, level) - self._curves(frame.type, nearest)))
+
+    def _observed(self, frame: CodedFrame, bits: float) -> Observed:
+        """What a frame took at the present level, and what was expected of it."""
+        return bits, 2 ** self._curves(frame.type, self._level) * self._factors.get(frame.index, 1.0)
+
+
+def _ratio(latest: Iterable[Observed], doubt: float) -> float:
     """What frames took of what was expected of all of them, so that the smallest count least."""
-    took, expected = map(sum, zip(*latest, strict=True))
-    return max(took, 1.0) / expected
+    took, expected = map(sum, zip((doubt, doubt), *latest, strict=True))
+    return float(took / expected)
 
 
 def controlled(
@@ -187,25 +208,19 @@ def controlled(
         title: of the progress that the first of two passes shows.
     """
     size = info.height, info.width
-    control = RateControl(measure(model, structure, size, sources()), model.codec.levels, bits, structure, info.frames)
-    for _ in range(passes - 1):
+    curves = measure(model, structure, size, sources())
+    factors = changes(sources()) if info.frames else {}
+    for frame in structure.order(info.frames or 0):
+        if frame.type == "I":
+            factors.pop(frame.index, None)
+    control = RateControl(curves, model.codec.levels, bits, structure, info.frames, factors)
+    for _ in range(FIRST_PASSES if passes > 1 else 0):
+        held = control.planned
         with Progress(info.frames, f"{title}, first pass", unit="frame") as bar:
-            for picture in _estimated(model, structure, size, sources(), control.planned):
-                control.spend(picture.frame, _bits(picture))
+            for picture in estimated(model, structure, size, sources(), held):
+                control.spend(picture.frame, bits_of(picture))
                 bar.update()
-        control = control.again()
+        control = control.next_pass()
+        if abs(control.planned - held) <= TOO_FAR:
+            break
     return control
-
-
-def _estimated(
-    model: Model, structure: CodingStructure, size: tuple[int, int], sources: Iterable[Tensor], quality: Quality
-) -> Iterator[CodedPicture]:
-    """Code pictures without writing them."""
-    return code_sequence(
-        model.codec, model.modes, structure, size, lambda frame: EstimatingStream(rdoq=model.modes.rdoq),
-        sources=sources, quality=quality,
-    )
-
-
-def _bits(picture: CodedPicture) -> float:
-    return sum(float(bits.sum()) for bits in picture.stream.rates().values())

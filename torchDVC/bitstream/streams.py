@@ -16,7 +16,7 @@ from torchDVC.dataset.frame import VideoInfo
 from torchDVC.entropy.symbol_streams import ReadingStream, WritingStream
 from torchDVC.models.codec import CodedPicture
 from torchDVC.models.model_file import SHOWN_DIGITS, Model
-from torchDVC.models.sequence import FrameTask, Quality, code_frames, code_sequence
+from torchDVC.models.sequence import FrameTask, Quality, Revise, code_frames, code_sequence
 from torchDVC.util.errors import BitstreamError, CheckpointError, ConfigError
 
 Conceal = Callable[[BitstreamError], None]
@@ -52,18 +52,19 @@ def _lacking_mode(model: Model, structure: CodingStructure) -> str:
 
 def write_frames(
     model: Model, writer: ContainerWriter, sources: Iterable[Tensor], *, quality: Quality | None = None,
-    keep_maps: bool = False, at_once: int = 1,
+    revise: Revise | None = None, keep_maps: bool = False, at_once: int = 1,
 ) -> Iterator[CodedPicture]:
     """Encode pictures (1, C, h, w) of the codec's format into a container; yields each frame after it was written.
 
-    ``quality`` is the level of all frames, or chooses that of each; None: the header's. Of intra periods that are coded
-    ``at_once``, frames come as they are coded, and are written as soon as those before them are.
+    ``quality`` is the level of all frames, or chooses that of each; None: the header's. ``revise`` says which frames
+    are coded once more before they are written. Of intra periods that are coded ``at_once``, frames come as they are
+    coded, and are written as soon as those before them are.
     """
     header = writer.header
     pictures = code_sequence(
         model.codec, model.modes, header.structure, (header.height, header.width),
         lambda frame: WritingStream(keep_maps=keep_maps, rdoq=model.modes.rdoq), sources=sources,
-        quality=header.quality if quality is None else quality, at_once=at_once,
+        quality=header.quality if quality is None else quality, revise=revise, at_once=at_once,
     )  # fmt: skip
     early: dict[int, tuple[CodedFrame, bytes, int]] = {}
     for picture in pictures:

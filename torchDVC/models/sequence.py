@@ -22,6 +22,8 @@ from torchDVC.util.errors import BitstreamError
 Item = TypeVar("Item")
 Quality = int | Callable[[CodedFrame], int]
 """One quality level, or what chooses that of each frame, called when the frame before it was coded and handed out."""
+Revise = Callable[[CodedPicture], int | None]
+"""Told of a coded frame before anything else is: another quality level to code it with in its place, or None."""
 MEMORY = 512 << 20
 """Bytes that the pictures of intra periods that are coded at once may take."""
 
@@ -35,12 +37,14 @@ class FrameTask:
         stream: where its symbols go to or come from.
         source: pictures (N, C, h, w) of the codec's format; None where the stream reads.
         quality: quality level, or (N,) of each picture; an encoder adds the ``quality_offsets`` of its modes.
+        again: told of the coded frame, gives the task that is done in its place, or None.
     """
 
     frame: CodedFrame
     stream: Stream
     source: Tensor | None = None
     quality: int | Tensor = 0
+    again: Callable[[CodedPicture], FrameTask | None] | None = None
 
 
 def code_frames(
@@ -77,6 +81,8 @@ def _loop(
     for task in tasks:
         try:
             picture = code(codec, modes, size, task, buffer)
+            while task.again and (other := task.again(picture)):
+                picture = code(codec, modes, size, other, buffer)
         except BitstreamError as error:
             if lost is None:
                 raise
@@ -149,7 +155,8 @@ def code_clip(
 
 def code_sequence(
     codec: Codec, modes: Modes, structure: CodingStructure, size: tuple[int, int],
-    new_stream: Callable[[CodedFrame], Stream], *, sources: Iterable[Tensor], quality: Quality = 0, at_once: int = 1,
+    new_stream: Callable[[CodedFrame], Stream], *, sources: Iterable[Tensor], quality: Quality = 0,
+    revise: Revise | None = None, at_once: int = 1,
 ) -> Iterator[CodedPicture]:
     """Encode a sequence, frame by frame in coding order; the length need not be known.
 
@@ -159,13 +166,20 @@ def code_sequence(
         new_stream: gives the stream that a frame is coded with.
         sources: pictures (1, C, h, w) of the codec's format, in display order.
         quality: quality level, or what chooses each frame's.
+        revise: says which frames are coded once more.
         at_once: intra periods that are coded at once, see `periods_at_once`; their frames come as they are coded.
     """
     ahead = _LookAhead(iter(sources))
     level = quality if callable(quality) else lambda frame: quality
-    tasks = (
-        FrameTask(frame, new_stream(frame), ahead.take(frame.index), level(frame)) for frame in _order(structure, ahead)
-    )
+
+    def task(frame: CodedFrame, source: Tensor, level: int) -> FrameTask:
+        def again(picture: CodedPicture) -> FrameTask | None:
+            other = revise(picture) if revise else None
+            return None if other is None else task(frame, source, other)
+
+        return FrameTask(frame, new_stream(frame), source, level, again)
+
+    tasks = (task(frame, ahead.take(frame.index), level(frame)) for frame in _order(structure, ahead))
     if at_once == 1:
         return code_frames(codec, modes, size, tasks)
     return merged((code_frames(codec, modes, size, period) for period in _intra_periods(tasks)), at_once)
