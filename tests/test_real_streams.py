@@ -105,7 +105,7 @@ def test_files_are_as_long_as_estimated(models: tuple[Model, Model], tmp_path: P
     bits = [float(sum(p.stream.rates().values()).sum()) for p in estimated]  # type: ignore[union-attr]
     with ContainerReader(tmp_path / "a.lcp") as reader:
         payloads = [8 * len(packet.payload) for packet in reader.packets()]
-    assert min(bits) > 8 * 20
+    assert min(bits) > 8 * 10
     for estimate, payload in zip(bits, payloads, strict=True):
         assert estimate - 1 <= payload <= 1.01 * estimate + 8 * 8 * 4
 
