@@ -24,6 +24,7 @@ from torchDVC.models.model_file import Model, fixed
 from torchDVC.models.sequence import code_clip, code_sequence, periods_at_once
 from torchDVC.results.bd_rate import Curve, bd_rate
 from torchDVC.results.metrics import psnr_of_mse
+from torchDVC.testing.pictures import bit_map
 from torchDVC.util.errors import BitstreamError
 
 MODES = Modes("box", "bdf", "mcbdf", "")
@@ -138,6 +139,15 @@ def test_a_decoder_books_the_bits_that_the_encoder_did(model: Model) -> None:
     for label, bits in written.rates().items():
         assert float(read.rates()[label]) == pytest.approx(float(bits), rel=1e-3, abs=1)
         assert torch.allclose(read.maps[label][0], written.maps[label][0], rtol=0.01, atol=0.5)
+
+
+def test_a_map_shows_all_bits_of_pictures_of_any_shape(model: Model) -> None:
+    size = 64, 192
+    source = pictures_of(model, frames_of(1, size))[0]
+    picture = model.codec.code_frame(CodedFrame(0), MODES, size, WritingStream(keep_maps=True), source=source)
+    shown = bit_map(picture, size)
+    assert shown.shape == (1, *size)
+    assert float(shown.sum()) == pytest.approx(sum(float(bits) for bits in picture.stream.rates().values()), rel=1e-3)
 
 
 def test_quality_levels_order_rate_and_distortion(model: Model, tmp_path: Path) -> None:

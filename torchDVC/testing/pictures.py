@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -75,9 +76,10 @@ def bit_map(picture: CodedPicture, size: tuple[int, int]) -> Tensor:
 
 
 def _spread(bits: Tensor, height: int, width: int) -> Tensor:
-    block = -(-height // STRIDE) * STRIDE // bits.shape[1]
-    large = F.interpolate(bits[:, None], scale_factor=block, mode="nearest")[:, 0]
-    return large[:, :height, :width] / block**2
+    """Bits per pixel (1, height, width) of positions (1, h, w), which share the padded picture evenly."""
+    padded = [-(-side // STRIDE) * STRIDE for side in (height, width)]
+    large = F.interpolate(bits[:, None], padded, mode="nearest")[:, 0, :height, :width]
+    return large * (bits[0].numel() / math.prod(padded))
 
 
 def _grey(values: Tensor, full: float) -> np.ndarray:
