@@ -97,15 +97,15 @@ def test_a_decoder_computes_as_the_stream_says(precision: str, tmp_path: Path) -
 
 def test_files_are_as_long_as_estimated(models: tuple[Model, Model], tmp_path: Path) -> None:
     model, _ = models
-    pictures = clip(5, (200, 200))
+    pictures = clip(5, (280, 280))
     write_stream(tmp_path / "a.lcp", model, LOW_DELAY, pictures)
     estimated = code_sequence(
-        model.codec, model.modes, LOW_DELAY, (200, 200), lambda frame: EstimatingStream(), sources=pictures
+        model.codec, model.modes, LOW_DELAY, (280, 280), lambda frame: EstimatingStream(), sources=pictures
     )
     bits = [float(sum(p.stream.rates().values()).sum()) for p in estimated]  # type: ignore[union-attr]
     with ContainerReader(tmp_path / "a.lcp") as reader:
         payloads = [8 * len(packet.payload) for packet in reader.packets()]
-    assert min(bits) > 8 * 10
+    assert min(bits) > 8 * 20
     for estimate, payload in zip(bits, payloads, strict=True):
         assert estimate - 1 <= payload <= 1.01 * estimate + 8 * 8 * 4
 
