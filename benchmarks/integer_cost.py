@@ -39,7 +39,7 @@ def rate_and_psnr(
         codec, modes, structure, size, lambda frame: EstimatingStream(), sources=sources, quality=quality
     ):
         assert picture.source is not None
-        bits += sum(float(b.sum()) for b in picture.stream.rates().values())
+        bits += picture.bits
         source, recon = (codec.format.to_frame(x, size).rgb for x in (picture.source, picture.state["recon"]))
         psnr.append(plane_psnr(source, recon))
     return bits / (size[0] * size[1] * len(psnr)), sum(psnr) / len(psnr)

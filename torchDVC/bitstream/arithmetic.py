@@ -69,8 +69,7 @@ def _trial(
 
 def _loss(pictures: Iterator[CodedPicture], source: Tensor) -> float:
     picture = next(pictures)
-    bits = sum(float(bits.sum()) for bits in picture.stream.rates().values())
-    return bits * float((picture.state["recon"] - source).square().mean())
+    return picture.bits * float((picture.state["recon"] - source).square().mean())
 
 
 # --- choices that were made

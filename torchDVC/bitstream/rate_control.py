@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from torchDVC.bitstream.rate_curves import RateCurves, bits_of, changes, estimated, measure
+from torchDVC.bitstream.rate_curves import RateCurves, changes, estimated, measure
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.dataset.frame import VideoInfo
 from torchDVC.models.model_file import Model
@@ -218,7 +218,7 @@ def controlled(
         held = control.planned
         with Progress(info.frames, f"{title}, first pass", unit="frame") as bar:
             for picture in estimated(model, structure, size, sources(), held):
-                control.spend(picture.frame, bits_of(picture))
+                control.spend(picture.frame, picture.bits)
                 bar.update()
         control = control.next_pass()
         if abs(control.planned - held) <= TOO_FAR:

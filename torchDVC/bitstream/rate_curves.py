@@ -67,7 +67,7 @@ def measure(model: Model, structure: CodingStructure, size: tuple[int, int], sou
     bits: dict[str, list[float]] = defaultdict(list)
     for level in levels:
         for picture in estimated(model, structure, size, pictures, level):
-            bits[picture.frame.type].append(bits_of(picture))
+            bits[picture.frame.type].append(picture.bits)
     return RateCurves(levels, bits)
 
 
@@ -97,8 +97,3 @@ def estimated(
         model.codec, model.modes, structure, size, lambda frame: EstimatingStream(rdoq=model.modes.rdoq),
         sources=sources, quality=quality,
     )
-
-
-def bits_of(picture: CodedPicture) -> float:
-    """Bits of a coded frame, without the container's."""
-    return sum(float(bits.sum()) for bits in picture.stream.rates().values())

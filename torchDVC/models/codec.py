@@ -56,6 +56,11 @@ class CodedPicture:
         return self.info.frame
 
     @property
+    def bits(self) -> float:
+        """Bits of all pictures and modules, without a container's."""
+        return sum(float(bits.sum()) for bits in self.stream.rates().values())
+
+    @property
     def reference(self) -> Reference:
         """What later frames may need of it; where nothing was reconstructed, the source."""
         picture = self.state["recon"].clamp(0, 1) if "recon" in self.state else self.source
