@@ -55,7 +55,9 @@ def test_every_shipped_file_is_used() -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_is_built_as_it_is(model: str) -> None:
-    assert list(Codec(load_model_config(model)).parameters())
+    codec = Codec(load_model_config(model))
+    by_coding = model == "box.csv"  # what it learns, no gradient teaches
+    assert list(codec.buffers() if by_coding else codec.parameters())
 
 
 @pytest.mark.slow
