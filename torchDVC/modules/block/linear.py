@@ -30,28 +30,42 @@ def classify(luma, step, classes):
     """The class of each block, into ``classes`` (H / 4, W / 4); ``step`` is in 2**-STEP_BITS codes."""
     rows, columns = classes.shape
     bent = np.zeros((rows + 2, columns + 2, 4), np.int64)
-    for row in range(-1, rows + 1):
-        for column in range(-1, columns + 1):
-            y, x = min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)
-            measure(luma, EDGE + CELL * y, EDGE + CELL * x, bent[row + 1, column + 1])
+    lines = np.zeros((4, CELL // 2 * columns), np.int32)
+    for row in range(rows):
+        measure(luma[EDGE + CELL * row - 1 : EDGE + CELL * (row + 1) + 1], lines, bent[row + 1])
+    bent[0], bent[rows + 1] = bent[1], bent[rows]
     for row in range(rows):
         for column in range(columns):
             classes[row, column] = class_of(bent[row : row + 3, column : column + 3], step)
 
 
 @kernel
-def measure(luma, top, left, bent):
-    """How far every other sample of a block is from the means of neighbours above and below, beside it, diagonally."""
-    down = across = falling = rising = np.int64(0)
+def measure(luma, lines, bent):
+    """How far samples of a row of blocks are from means of neighbours, into ``bent`` (W / 4 + 2, 4), its ends twice.
+
+    ``luma`` (CELL + 2, …) begins a sample above the row; ``lines`` (4, W / 2) int32 is scratch.
+    """
+    lines[:] = 0
     for i in range(CELL):
-        for j in range(i & 1, CELL, 2):
-            y, x = top + i, left + j
-            twice = 2 * np.int64(luma[y, x])
-            down += abs(twice - luma[y - 1, x] - luma[y + 1, x])
-            across += abs(twice - luma[y, x - 1] - luma[y, x + 1])
-            falling += abs(twice - luma[y - 1, x - 1] - luma[y + 1, x + 1])
-            rising += abs(twice - luma[y - 1, x + 1] - luma[y + 1, x - 1])
-    bent[0], bent[1], bent[2], bent[3] = down, across, falling, rising
+        left = EDGE - 1 + (i & 1)
+        add_bends(luma[i, left:], luma[i + 1, left:], luma[i + 2, left:], lines[0], lines[1], lines[2], lines[3])
+    columns = bent.shape[0] - 2
+    for k in range(4):
+        for column in range(columns):
+            bent[column + 1, k] = lines[k, 2 * column] + lines[k, 2 * column + 1]
+        bent[0, k], bent[columns + 1, k] = bent[1, k], bent[columns, k]
+
+
+@kernel
+def add_bends(above, here, below, down, across, falling, rising):
+    """Add how far every other sample is from the means of those above and below, beside it, and on both diagonals."""
+    for k in range(down.size):
+        x = 2 * k
+        twice = np.int32(2 * np.int32(here[x + 1]))
+        down[k] += abs(np.int32(twice - np.int32(above[x + 1]) - np.int32(below[x + 1])))
+        across[k] += abs(np.int32(twice - np.int32(here[x]) - np.int32(here[x + 2])))
+        falling[k] += abs(np.int32(twice - np.int32(above[x]) - np.int32(below[x + 2])))
+        rising[k] += abs(np.int32(twice - np.int32(above[x + 2]) - np.int32(below[x])))
 
 
 @kernel
@@ -80,73 +94,105 @@ def class_of(bent, step):
 
 
 @kernel
-def near(difference, most):
-    """A difference, at most so large."""
-    return min(max(difference, -most), most)
-
-
-@kernel
-def pair(plane, y, x, down, across, most):
-    """How far two samples that lie opposite are from the one between them."""
-    centre = np.int64(plane[y, x])
-    return near(plane[y + down, x + across] - centre, most) + near(plane[y - down, x - across] - centre, most)
-
-
-@kernel
-def see(picture, plane, y, x, most, seen):
-    """What the correction of a sample is made of, into ``seen`` (FEATURES,); returns how many numbers that is."""
+def see(picture, plane, y, most, seen):
+    """What corrections of a row are made of, into ``seen`` (FEATURES, W) int32; returns how many numbers that is."""
     own = picture[plane]
-    seen[0], seen[1] = pair(own, y, x, 0, 1, most), pair(own, y, x, 0, 2, most)
-    seen[2], seen[3] = pair(own, y, x, 1, 0, most), pair(own, y, x, 2, 0, most)
-    seen[4], seen[5] = pair(own, y, x, 1, 1, most), pair(own, y, x, 1, -1, most)
+    pairs(own, y, 0, 1, most, seen[0])
+    pairs(own, y, 0, 2, most, seen[1])
+    pairs(own, y, 1, 0, most, seen[2])
+    pairs(own, y, 2, 0, most, seen[3])
+    pairs(own, y, 1, 1, most, seen[4])
+    pairs(own, y, 1, -1, most, seen[5])
     if plane == 0:
         return OWN
-    other = picture[3 - plane]
-    seen[6], seen[7] = pair(other, y, x, 0, 1, most), pair(other, y, x, 1, 0, most)
-    see_luma(picture[0], 2 * y - EDGE, 2 * x - EDGE, 2 * most, seen)
+    pairs(picture[3 - plane], y, 0, 1, most, seen[6])
+    pairs(picture[3 - plane], y, 1, 0, most, seen[7])
+    see_luma(picture[0], EDGE + 2 * y, 2 * most, seen)
     return FEATURES
 
 
 @kernel
-def see_luma(luma, y, x, most, seen):
-    """How luma above, below and beside the two samples of a chroma sample differs from them, and they do."""
-    upper, lower = np.int64(luma[y, x]), np.int64(luma[y + 1, x])
-    both = upper + lower
-    seen[8], seen[9] = near(2 * luma[y - 1, x] - both, most), near(2 * luma[y + 2, x] - both, most)
-    left = near(np.int64(luma[y, x - 1]) + luma[y + 1, x - 1] - both, most)
-    seen[10] = left + near(np.int64(luma[y, x + 1]) + luma[y + 1, x + 1] - both, most)
-    seen[11] = near(upper - lower, most)
+def pairs(plane, y, down, across, most, seen):
+    """How far two samples that lie opposite are from the one between them, each at most so far, in row ``y``."""
+    y += EDGE
+    low, high = np.int32(-most), np.int32(most)
+    here, one, other = plane[y, EDGE:], plane[y + down, EDGE + across :], plane[y - down, EDGE - across :]
+    for x in range(seen.size):
+        centre = np.int32(here[x])
+        first, second = np.int32(np.int32(one[x]) - centre), np.int32(np.int32(other[x]) - centre)
+        seen[x] = min(max(first, low), high) + min(max(second, low), high)
+
+
+@kernel
+def see_luma(luma, y, most, seen):
+    """How luma above, below and beside the two samples of a chroma sample differs from them, and one from the other."""
+    low, high, left = np.int32(-most), np.int32(most), EDGE - 1
+    above, upper, lower, below = luma[y - 1, left:], luma[y, left:], luma[y + 1, left:], luma[y + 2, left:]
+    for k in range(seen.shape[1]):
+        x = 2 * k
+        first, second = np.int32(upper[x + 1]), np.int32(lower[x + 1])
+        both = np.int32(first + second)
+        seen[8, k] = min(max(np.int32(2 * np.int32(above[x + 1]) - both), low), high)
+        seen[9, k] = min(max(np.int32(2 * np.int32(below[x + 1]) - both), low), high)
+        before = np.int32(np.int32(upper[x]) + np.int32(lower[x]) - both)
+        after = np.int32(np.int32(upper[x + 2]) + np.int32(lower[x + 2]) - both)
+        seen[10, k] = min(max(before, low), high) + min(max(after, low), high)
+        seen[11, k] = min(max(np.int32(first - second), low), high)
 
 
 @kernel
 def apply(picture, classes, taps, most, pixels):
     """Filter a picture into ``pixels`` (3, H, W). ``taps`` (3, CLASSES, FEATURES) int32 in 2**-TAP_BITS."""
-    seen = np.zeros(FEATURES, np.int64)
     for plane in range(3):
-        shift = 1 if plane else 2
-        for y in range(classes.shape[0] << shift):
-            for x in range(classes.shape[1] << shift):
-                count = see(picture, plane, EDGE + y, EDGE + x, most, seen)
-                weights = taps[plane, classes[y >> shift, x >> shift]]
-                total = np.int64(1 << (TAP_BITS - 1))
-                for k in range(count):
-                    total += weights[k] * seen[k]
-                change = near(total >> TAP_BITS, 2 * most)
-                pixels[plane, y, x] = min(max(picture[plane, EDGE + y, EDGE + x] + change, 0), 255)
+        size = 2 if plane else 4
+        width = size * classes.shape[1]
+        seen, weights = np.zeros((FEATURES, width), np.int32), np.zeros((FEATURES, width), np.int32)
+        total = np.zeros(width, np.int32)
+        for row in range(classes.shape[0]):
+            spread(taps[plane], classes[row], size, weights)
+            for y in range(size * row, size * (row + 1)):
+                total[:] = 1 << (TAP_BITS - 1)
+                for k in range(see(picture, plane, y, most, seen)):
+                    add_products(weights[k], seen[k], total)
+                correct(picture[plane, EDGE + y, EDGE:], total, 2 * most, pixels[plane, y])
+
+
+@kernel
+def spread(taps, classes, size, weights):
+    """The taps of every sample of a row, into ``weights`` (FEATURES, W)."""
+    for k in range(FEATURES):
+        for column in range(classes.size):
+            weights[k, size * column : size * (column + 1)] = taps[classes[column], k]
+
+
+@kernel
+def add_products(weights, seen, total):
+    """Add to ``total``."""
+    for x in range(total.size):
+        total[x] += weights[x] * seen[x]
+
+
+@kernel
+def correct(here, total, most, pixels):
+    """A row of samples with what is added to each, at most so much either way."""
+    low, high = np.int32(-most), np.int32(most)
+    for x in range(total.size):
+        change = min(max(np.int32(total[x] >> TAP_BITS), low), high)
+        pixels[x] = min(max(np.int32(np.int32(here[x]) + change), np.int32(0)), np.int32(255))
 
 
 @kernel
 def learn(picture, classes, source, most, weight, sums):
     """Add to ``sums`` (3, CLASSES, FEATURES, FEATURES + 1) products of what is seen, and last with what is missing."""
-    seen = np.zeros(FEATURES, np.int64)
     for plane in range(3):
-        shift = 1 if plane else 2
-        for y in range(classes.shape[0] << shift):
-            for x in range(classes.shape[1] << shift):
-                count = see(picture, plane, EDGE + y, EDGE + x, most, seen)
+        size = 2 if plane else 4
+        seen = np.zeros((FEATURES, size * classes.shape[1]), np.int32)
+        for y in range(size * classes.shape[0]):
+            count = see(picture, plane, y, most, seen)
+            for x in range(seen.shape[1]):
                 missing = np.int64(source[plane, y, x]) - picture[plane, EDGE + y, EDGE + x]
-                total = sums[plane, classes[y >> shift, x >> shift]]
+                total = sums[plane, classes[y // size, x // size]]
                 for i in range(count):
                     for j in range(count):
-                        total[i, j] += weight * seen[i] * seen[j]
-                    total[i, FEATURES] += weight * seen[i] * missing
+                        total[i, j] += weight * seen[i, x] * seen[j, x]
+                    total[i, FEATURES] += weight * seen[i, x] * missing
