@@ -1,6 +1,6 @@
 # make demo              set up, show the shipped codec beside x264 and x265, then train it for a few minutes more
 # make demo VIDEO=a.mp4  the same on your own clip (MINUTES=20 trains for longer)
-# make test              set up and run the tests, one after the other (JOBS=auto: one on each core;
+# make test              set up and run the tests, one on each core (JOBS=0: one after the other;
 #                        TESTS="-m 'not slow'" for the quick ones)
 # make lint              ruff and mypy
 # make env               set up only: the environment in .venv, with this checkout installed in place
@@ -12,7 +12,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 MINUTES ?=
 TESTS ?=
-JOBS ?= 0
+JOBS ?= auto
 
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready

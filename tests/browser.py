@@ -7,7 +7,6 @@ import contextlib
 import json
 import shutil
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from tests.processes import free_port, wait_for
+
 # Without the last five, Chromium looks for the network, which tests do not need.
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-quic"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
 )
-START_SECONDS = 30.0
 
 
 class Browser:
@@ -100,9 +100,10 @@ def open_browser(folder: Path) -> Iterator[Browser]:
     driver = shutil.which("chromedriver")
     if not chromium or not driver:
         pytest.skip("no chromium and chromedriver here; Debian's packages chromium and chromium-driver have them")
-    process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    process = subprocess.Popen([driver, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        address = f"http://127.0.0.1:{_port(process)}"
+        wait_for(lambda: _ready(address), process)
         options = {"binary": chromium, "args": [*FLAGS, f"--user-data-dir={folder}"]}
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         session = _request(f"{address}/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
@@ -110,22 +111,22 @@ def open_browser(folder: Path) -> Iterator[Browser]:
         _request(f"{address}/session/{session}", None, "DELETE")
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _move(place: tuple[float, float]) -> dict[str, Any]:
     return {"type": "pointerMove", "duration": 0, "x": round(place[0]), "y": round(place[1])}
 
 
-def _port(process: subprocess.Popen[str]) -> int:
-    """The port that chromedriver says it listens on."""
-    assert process.stdout is not None
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        line = process.stdout.readline()
-        if "started successfully on port" in line:
-            return int(line.split()[-1].rstrip("."))
-    raise RuntimeError("chromedriver did not start")
+def _ready(address: str) -> bool:
+    """Whether chromedriver listens already."""
+    try:
+        return bool(_request(f"{address}/status", None, "GET")["ready"])
+    except urllib.error.URLError:
+        return False
 
 
 def _request(address: str, body: dict[str, Any] | None, method: str = "POST") -> Any:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from torchDVC.dataset.procedural import procedural_clip
@@ -24,6 +25,13 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Those that a test of several threads started must sleep afterwards, not spin beside every test that follows.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def write_clip(path: Path, size: tuple[int, int], clip: Iterable[np.ndarray]) -> None:
+    """Pictures of a width and height, as a video file or a folder."""
+    with open_writer(path, VideoInfo(*size)) as writer:
+        for rgb in clip:
+            writer.write(Frame(rgb=rgb))
 
 
 def pytest_configure() -> None:
@@ -57,9 +65,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three procedural clips of 12 frames, 96x80: ``one.y4m``, ``two.mp4`` and the folder of pictures ``three``."""
     folder = tmp_path_factory.mktemp("clips")
     for index, name in enumerate(("one.y4m", "two.mp4", "three")):
-        with open_writer(folder / name, VideoInfo(96, 80)) as writer:
-            for rgb in procedural_clip(index, 12, (96, 80)):
-                writer.write(Frame(rgb=rgb))
+        write_clip(folder / name, (96, 80), procedural_clip(index, 12, (96, 80)))
     return folder
 
 

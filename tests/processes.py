@@ -1,7 +1,8 @@
-"""Waiting for what another process does."""
+"""Waiting for what another process does, and where it listens."""
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,8 +12,17 @@ LIMIT = 120
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None:
-    """Until a condition holds, which it must while the process runs."""
+    """Until a condition holds, which it must while the process runs; where it does not, the process is killed."""
     limit = time.monotonic() + LIMIT
     while not condition():
-        assert process.poll() is None and time.monotonic() < limit, process.communicate()
+        if process.poll() is not None or time.monotonic() > limit:
+            process.kill()  # or what it says would never end
+            raise AssertionError(process.communicate())
         time.sleep(0.005)
+
+
+def free_port() -> str:
+    """One that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])

@@ -172,7 +172,7 @@ def make(tmp_path: Path) -> Make:
 INSTALLATION = ["-m venv .venv", "-m pip install --upgrade pip", "-m pip install --editable .[test,dev,benchmarks]"]
 
 
-PYTEST = "-m pytest --numprocesses 0 --maxprocesses 8 --dist worksteal"
+PYTEST = "-m pytest --numprocesses auto --maxprocesses 8 --dist worksteal"
 
 
 def test_make_installs_once(make: Make) -> None:

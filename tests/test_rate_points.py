@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import LIMIT
 from tests.small_model import TRAIN, SmallModel, different, make_small_model, metrics
 from torchDVC.config.command_line import parse_trainer
 from torchDVC.results.rows import read_rows
@@ -79,7 +80,8 @@ def test_a_signal_stops_all_that_run_side_by_side(
     runs = [small_model.path / "runs" / f"model_{lmda}" for lmda in (256, 512, 1024)]
 
     def stop() -> None:
-        while not all((run / "metrics.csv").exists() for run in runs[:running]):
+        limit = time.monotonic() + LIMIT  # or a run that failed would be waited for while the other goes on
+        while not all((run / "metrics.csv").exists() for run in runs[:running]) and time.monotonic() < limit:
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGTERM)
 

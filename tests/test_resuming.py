@@ -51,7 +51,7 @@ def test_a_run_stopped_in_an_epoch_resumes_to_the_same_weights(
     assert "Traceback" not in error and (error.splitlines()[-1] == "interrupted") == bool(code)
     assert bool(re.search(rf"stopped by {number.name} in stage intra.* --restore resume", said)) != bool(code)
     position = checkpoints.load(small_model.path / "part/checkpoints/last.safetensors")["position"]
-    assert 0 < position["step"] < 40
+    assert 0 < position["step"] < 80
     assert small_model.train("part", *flags, "--restore", "resume", cfg="long.cfg") == 0
     assert different(small_model.weights("whole"), small_model.weights("part")) == set()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import CHECKOUT
+from tests.processes import free_port
 from tests.small_model import TRAIN, SmallModel
 from torchDVC.models import checkpoints
 
@@ -36,12 +36,6 @@ def write_cfgs(model: SmallModel) -> None:
     for name, size in (("one", 4), ("two", 2)):
         text = TRAIN.replace("steps = 2", common).replace("batch_size = 1", f"batch_size = {size}")
         model.write(f"{name}.cfg", text.replace("RNN = 1", "RNN = 2\ntruncate = 1\naccumulate = 2"))
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def worst(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:

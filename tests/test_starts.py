@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from tests.conftest import CHECKOUT
 from tests.marked_clips import marked_clip, write_pictures
+from tests.processes import free_port
 from tests.small_model import SmallModel, make_small_model
 from torchDVC.models import checkpoints
 from torchDVC.training import comet
@@ -79,12 +79,6 @@ def start(command: list[str], variables: dict[str, str]) -> subprocess.Popen[str
     return subprocess.Popen(words, cwd=CHECKOUT, env=variables, stdout=pipe, stderr=pipe, text=True)
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
 def devices(model: SmallModel, run: str) -> str:
     """How many a run had."""
     state = checkpoints.load(model.path / run / "checkpoints/last.safetensors")
@@ -113,7 +107,7 @@ def test_processes_of_srun_and_of_torchrun_train_one_run(trained: SmallModel) ->
     said = [process.communicate(timeout=200)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert "intra 1/1" in said[0] and "intra 1/1" not in said[1]
-    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port())]
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()]
     process = start([*torchrun, *flags, "--save_dir", str(trained.path / "torchrun")], environment())
     assert process.wait(200) == 0, process.communicate()
     assert devices(trained, "srun") == devices(trained, "torchrun") == "2"
