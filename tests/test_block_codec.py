@@ -14,7 +14,7 @@ from torchDVC.anchors.encoders import ENCODERS
 from torchDVC.bitstream.container_reader import ContainerReader
 from torchDVC.bitstream.container_writer import ContainerWriter, write_container
 from torchDVC.bitstream.streams import header_of, read_frames, write_frames
-from torchDVC.coding_structure import CodedFrame, CodingStructure
+from torchDVC.coding_structure import CodedFrame, CodingStructure, FrameInfo
 from torchDVC.config import Modes, load_model_config
 from torchDVC.dataset.frame import Frame, VideoInfo
 from torchDVC.dataset.procedural import procedural_clip
@@ -22,6 +22,8 @@ from torchDVC.entropy.symbol_streams import EstimatingStream, ReadingStream, Wri
 from torchDVC.models.codec import Codec
 from torchDVC.models.model_file import Model, fixed
 from torchDVC.models.sequence import code_clip, code_sequence, periods_at_once
+from torchDVC.modules.frame_state import FrameState
+from torchDVC.modules.inter.block_coder import BlockCoder
 from torchDVC.results.bd_rate import Curve, bd_rate
 from torchDVC.results.metrics import psnr_of_mse
 from torchDVC.testing.pictures import bit_map
@@ -148,6 +150,19 @@ def test_a_map_shows_all_bits_of_pictures_of_any_shape(model: Model) -> None:
     shown = bit_map(picture, size)
     assert shown.shape == (1, *size)
     assert float(shown.sum()) == pytest.approx(picture.bits, rel=1e-3)
+
+
+def test_a_prediction_beyond_white_counts_as_white() -> None:
+    payloads = []
+    for brightest in (1.0, 1.02):
+        frame = CodedFrame(1, (0,))
+        state = FrameState(FrameInfo.of(frame, [FrameInfo(0)]), 1, 64, 64, torch.zeros(1, dtype=torch.int64))
+        shade = torch.linspace(0.9, 1.02, 64).expand(1, 3, 64, 64)
+        state.update(mc=shade.clamp(max=brightest), frame=shade.flip(3).clamp(max=1))
+        stream = WritingStream()
+        BlockCoder().eval()(state, stream)
+        payloads.append(stream.payload())
+    assert payloads[0] == payloads[1]
 
 
 def test_quality_levels_order_rate_and_distortion(model: Model, tmp_path: Path) -> None:

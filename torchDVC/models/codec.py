@@ -19,7 +19,7 @@ from torchDVC.dataset.picture_format import PictureFormat, picture_format
 from torchDVC.entropy.priors import FactorizedPrior
 from torchDVC.entropy.streams import Stream
 from torchDVC.models.buffer import Reference
-from torchDVC.modules.frame_state import REFERENCE, FrameState
+from torchDVC.modules.frame_state import REFERENCE, FrameState, stack
 from torchDVC.util.arithmetic import Arithmetic
 from torchDVC.util.device import autocast
 from torchDVC.util.errors import ConfigError, ModuleError, first_line
@@ -164,7 +164,7 @@ class Codec(nn.Module):
         if source is not None and not stream.reading:
             state["frame"] = self.format.pad(source, height, width)
         if references:
-            state["refs"] = torch.stack([self.format.pad(r.picture, height, width) for r in references], 1)
+            state["refs"] = stack([self.format.pad(r.picture, height, width) for r in references], 1)
         if not (modes.feature_reset and info.since_intra % modes.feature_reset == 0):
             for key in dict.fromkeys(key for reference in references for key in reference.kept):
                 state.refer(key, [reference.kept.get(key) for reference in references])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,11 @@ from torchDVC.coding_structure import FrameInfo
 
 REFERENCE = "ref_"
 """``ref_<key>`` is what the modules of the reference frames left as ``<key>``."""
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """As `torch.stack`, but one alone is not copied: what comes shares its memory."""
+    return tensors[0].unsqueeze(dim) if len(tensors) == 1 else torch.stack(list(tensors), dim)
 
 
 class FrameState(dict[str, Tensor]):
@@ -69,5 +76,5 @@ class FrameState(dict[str, Tensor]):
         """Set ``ref_<key>`` to what the references have, each (N, …) or None, where at least one has it."""
         known = [x for x in given if x is not None]
         if known:
-            self[REFERENCE + key] = torch.stack([torch.zeros_like(known[0]) if x is None else x for x in given], 1)
+            self[REFERENCE + key] = stack([torch.zeros_like(known[0]) if x is None else x for x in given], 1)
             self.has[REFERENCE + key] = tuple(x is not None for x in given)

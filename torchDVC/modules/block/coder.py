@@ -29,6 +29,7 @@ from torchDVC.modules.block.space import (
     new_space,
 )  # fmt: skip
 from torchDVC.modules.block.transform import STEP_BITS, step_of
+from torchDVC.modules.frame_state import stack
 
 BLOCK = 16
 MOST_DECISIONS = 80 * BLOCK * BLOCK
@@ -71,7 +72,7 @@ class Contexts(nn.Module):
             seen = np.minimum(slots & 1023, self.patience).astype(np.uint32)
             self.slots.copy_(torch.from_numpy((slots & ~np.uint32(1023) | seen).view(np.int32)))
             self.weights.copy_(torch.from_numpy(weights))
-        return torch.stack([state_of(space) for space in spaces])
+        return stack([state_of(space) for space in spaces])
 
 
 def state_of(space: np.ndarray) -> Tensor:
@@ -103,9 +104,9 @@ class Planes:
 
     def put(self, role: int, picture: Tensor) -> None:
         """Take a picture (3, H, W) of codes / 255, chroma repeated 2x2, padded beyond the macroblocks."""
-        values = picture[:, : self.height, : self.width].cpu().numpy()
-        self.pixels[role, 0] = values[0] * 255 + 0.5
-        self.chroma(role)[:] = values[1:, ::2, ::2] * 255 + 0.5
+        from torchDVC.modules.block.planes import take
+
+        take(picture.float().contiguous().cpu().numpy(), self.pixels[role])
 
     def view(self, data: np.ndarray = NO_DATA) -> tuple[np.ndarray, ...]:
         """What kernels take, with a tape's data."""
@@ -124,13 +125,10 @@ class Planes:
 
     def get(self, role: int, height: int, width: int) -> Tensor:
         """The picture (3, height, width) of codes / 255, its last row and column repeated as far as needed."""
+        from torchDVC.modules.block.planes import give
+
         picture = np.empty((3, height, width), np.float32)
-        np.divide(self.pixels[role, 0], np.float32(255), out=picture[0, : self.height, : self.width])
-        chroma = np.divide(self.chroma(role), np.float32(255), dtype=np.float32)
-        for place in range(4):
-            picture[1:, place >> 1 : self.height : 2, place & 1 : self.width : 2] = chroma
-        picture[:, : self.height, self.width :] = picture[:, : self.height, self.width - 1 : self.width]
-        picture[:, self.height :] = picture[:, self.height - 1 : self.height]
+        give(self.pixels[role], picture)
         return torch.from_numpy(picture)
 
 

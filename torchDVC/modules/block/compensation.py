@@ -24,7 +24,7 @@ BOTH = 2
 LUMA_TAPS = np.array(
     [[0, 0, 0, 64, 0, 0, 0, 0], [-1, 4, -10, 58, 17, -5, 1, 0]]
     + [[-1, 4, -11, 40, 40, -11, 4, -1], [0, 1, -5, 17, 58, -10, 4, -1]],
-    np.int32,
+    np.int16,
 )
 CHROMA_TAPS = np.array(
     [[0, 64, 0, 0], [-2, 58, 10, -2], [-4, 54, 16, -2], [-6, 46, 28, -4]]
@@ -40,39 +40,40 @@ OWN_4 = np.array([20, 30], np.int32)
 def fill_quarters(plane, quarters, rows):
     """The 16 quarter-sample phases ``4 * row + column`` of a plane with margins, (16, H + 80, W + 80) uint8.
 
-    ``rows``: scratch (4, H + 88, W + 80) int32.
+    ``rows``: scratch (4, H + 88, W + 80) int16.
     """
     height, width = plane.shape
-    for y in range(height + 2 * MARGIN + 8):
+    line = np.empty(quarters.shape[2] + 8, np.int16)
+    for y in range(rows.shape[1]):
         source = plane[min(max(y - MARGIN - 4, 0), height - 1)]
+        for x in range(line.size):
+            line[x] = source[min(max(x - MARGIN - 3, 0), width - 1)]
         for phase in range(4):
-            target = rows[phase, y]
-            for x in range(width + 2 * MARGIN):
-                if phase == 0:
-                    target[x] = 64 * np.int32(source[min(max(x - MARGIN, 0), width - 1)])
-                    continue
-                if MARGIN + 3 <= x < width + MARGIN - 4:
-                    at = x - MARGIN - 3
-                    total = np.int32(0)
-                    for k in range(8):
-                        total += LUMA_TAPS[phase, k] * np.int32(source[at + k])
-                else:
-                    total = np.int32(0)
-                    for k in range(8):
-                        total += LUMA_TAPS[phase, k] * np.int32(source[min(max(x - MARGIN - 3 + k, 0), width - 1)])
-                target[x] = total
-    for down in range(4):
+            filter_across(line, LUMA_TAPS[phase], rows[phase, y])
+    for y in range(quarters.shape[1]):
         for across in range(4):
-            for y in range(height + 2 * MARGIN):
-                target = quarters[4 * down + across, y]
-                for x in range(width + 2 * MARGIN):
-                    total = np.int32(2048)
-                    if down == 0:
-                        total += 64 * rows[across, y + 4, x]
-                    else:
-                        for k in range(8):
-                            total += LUMA_TAPS[down, k] * rows[across, y + 1 + k, x]
-                    target[x] = min(max(total >> 12, 0), 255)
+            for down in range(4):
+                filter_down(rows[across, y + 1 : y + 9], LUMA_TAPS[down], quarters[4 * down + across, y])
+
+
+@kernel
+def filter_across(line, taps, out):
+    """Weighted sums of eight samples that lie beside one another, into ``out`` (W,) int16."""
+    for x in range(out.size):
+        total = np.int32(0)
+        for k in range(8):
+            total += np.int32(np.int32(taps[k]) * np.int32(line[x + k]))
+        out[x] = total
+
+
+@kernel
+def filter_down(lines, taps, out):
+    """Samples ``out`` (W,) uint8 of weighted sums over eight lines."""
+    for x in range(out.size):
+        total = np.int32(2048)
+        for k in range(8):
+            total += np.int32(np.int32(taps[k]) * np.int32(lines[k, x]))
+        out[x] = min(max(total >> 12, 0), 255)
 
 
 @kernel

@@ -9,7 +9,7 @@ from torchDVC.config.registry import codec_module
 from torchDVC.entropy.streams import Stream
 from torchDVC.modules.block.coder import Planes
 from torchDVC.modules.block.space import PREDICTED, RECON
-from torchDVC.modules.frame_state import FrameState
+from torchDVC.modules.frame_state import FrameState, stack
 
 
 @codec_module(reads="refs block_motion quarters second", writes="mc:picture", formats="yuv420")
@@ -27,7 +27,7 @@ class OverlappedCompensation(nn.Module):
     @torch.no_grad()
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
         pictures = [self._predict(state, item) for item in range(state.batch)]
-        return {"mc": torch.stack(pictures).to(state.quality.device)}
+        return {"mc": stack(pictures).to(state.quality.device)}
 
     def _predict(self, state: FrameState, item: int) -> Tensor:
         from torchDVC.modules.block.compensation import FIELDS, compensate

@@ -13,7 +13,7 @@ from torchDVC.entropy.streams import Stream
 from torchDVC.modules.block.coder import Planes
 from torchDVC.modules.block.space import RECON
 from torchDVC.modules.block.transform import STEP_BITS
-from torchDVC.modules.frame_state import FrameState
+from torchDVC.modules.frame_state import FrameState, stack
 
 
 @codec_module(reads="recon blocks step", writes="recon:picture", formats="yuv420")
@@ -43,7 +43,7 @@ class Deblocking(nn.Module):
     @torch.no_grad()
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
         pictures = [self._smooth(state, item) for item in range(state.batch)]
-        return {"recon": torch.stack(pictures).to(state.quality.device)}
+        return {"recon": stack(pictures).to(state.quality.device)}
 
     def _smooth(self, state: FrameState, item: int) -> Tensor:
         from torchDVC.modules.block.edges import smooth_picture

@@ -12,7 +12,7 @@ from torchDVC.modules.block.coder import PLANE_WEIGHTS, Planes, run_rows
 from torchDVC.modules.block.linear import CELL, CLASSES, EDGE, FEATURES, TAP_BITS
 from torchDVC.modules.block.space import RECON, SOURCE, SPACE
 from torchDVC.modules.block.transform import STEP_BITS, STEPS
-from torchDVC.modules.frame_state import FrameState
+from torchDVC.modules.frame_state import FrameState, stack
 
 BANDS = 8
 """Filters are learned for so many ranges of the quantiser step."""
@@ -52,7 +52,7 @@ class GatedFilter(nn.Module):
     @torch.no_grad()
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
         pictures = [self._filter(state, stream, item) for item in range(state.batch)]
-        return {"recon": torch.stack(pictures).to(state.quality.device)}
+        return {"recon": stack(pictures).to(state.quality.device)}
 
     def _filter(self, state: FrameState, stream: Stream, item: int) -> Tensor:
         planes = Planes(*state.shown)

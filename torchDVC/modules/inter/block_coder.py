@@ -10,7 +10,7 @@ from torchDVC.config.registry import codec_module
 from torchDVC.entropy.streams import Stream
 from torchDVC.modules.block.coder import BLOCK, Contexts, Planes, Schedule, run_rows, set_quality
 from torchDVC.modules.block.space import DONE, MOTION, PLANNED, PREDICTED, RECON, SOURCE, STEP_Y
-from torchDVC.modules.frame_state import FrameState
+from torchDVC.modules.frame_state import FrameState, stack
 
 
 @codec_module(
@@ -48,11 +48,11 @@ class BlockCoder(nn.Module):
     @torch.no_grad()
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
         coded = [self._code(state, stream, item) for item in range(state.batch)]
-        recon = torch.stack([planes.get(RECON, state.height, state.width) for planes, _ in coded])
+        recon = stack([planes.get(RECON, state.height, state.width) for planes, _ in coded])
         contexts = self.contexts.end([space for _, space in coded])
         device = state.quality.device
         steps = torch.tensor([int(space["params"][0, STEP_Y]) for _, space in coded])
-        blocks = torch.stack([torch.from_numpy(planes.cells[DONE]) for planes, _ in coded])
+        blocks = stack([torch.from_numpy(planes.cells[DONE]) for planes, _ in coded])
         written = {"recon": recon, "contexts": contexts, "step": steps, "blocks": blocks}
         return {key: x.to(device) for key, x in written.items()}
 

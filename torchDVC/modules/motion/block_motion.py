@@ -11,7 +11,7 @@ from torchDVC.entropy.streams import Stream
 from torchDVC.modules.block.coder import BLOCK, Contexts, Planes, Schedule, run_rows, set_quality
 from torchDVC.modules.block.compensation import COLUMN_0, FIELDS, KNOWN, MARGIN, ROW_0
 from torchDVC.modules.block.space import RECON, SOURCE
-from torchDVC.modules.frame_state import FrameState
+from torchDVC.modules.frame_state import FrameState, stack
 
 GRID = 8
 
@@ -51,9 +51,9 @@ class BlockMotion(nn.Module):
     def forward(self, state: FrameState, stream: Stream) -> dict[str, Tensor]:
         last = state["refs"][:, 0]
         second = state["ref_anchor"][:, 0] if "ref_anchor" in state else last
-        quarters = torch.stack([self._quarters(state, item) for item in range(state.batch)])
+        quarters = stack([self._quarters(state, item) for item in range(state.batch)])
         coded = [self._code(state, stream, quarters[item].numpy(), item) for item in range(state.batch)]
-        motion = torch.stack([motion for motion, _ in coded]).to(last.device)
+        motion = stack([motion for motion, _ in coded]).to(last.device)
         contexts = self.contexts.end([space for _, space in coded])
         state.keep("anchor", last if self.schedule.is_anchor(state.info.since_intra - 1) else second)
         return {
@@ -69,11 +69,12 @@ class BlockMotion(nn.Module):
         planes.put(RECON, state["refs"][item, 0])
         height, width = planes.height + 2 * MARGIN, planes.width + 2 * MARGIN
         quarters = np.empty((2, 16, height, width), np.uint8)
-        fill_quarters(planes.pixels[RECON, 0], quarters[0], np.empty((4, height + 8, width), np.int32))
-        quarters[1] = quarters[0]
+        fill_quarters(planes.pixels[RECON, 0], quarters[0], np.empty((4, height + 8, width), np.int16))
         if "ref_quarters" in state:
             was_last = self.schedule.is_anchor(state.info.since_intra - 2)
             quarters[1] = state["ref_quarters"][item, 0, 0 if was_last else 1].numpy()
+        else:
+            quarters[1] = quarters[0]
         return torch.from_numpy(quarters)
 
     def _code(self, state: FrameState, stream: Stream, quarters: np.ndarray, item: int) -> tuple[Tensor, np.ndarray]:
