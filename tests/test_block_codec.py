@@ -177,6 +177,23 @@ def test_quality_levels_order_rate_and_distortion(model: Model, tmp_path: Path) 
     assert errors == sorted(errors, reverse=True)
 
 
+@pytest.mark.parametrize("step", [(45, 0), (-37, 0), (0, 51), (29, -33)])
+def test_what_scrolls_far_is_found(model: Model, step: tuple[int, int]) -> None:
+    """Only what comes into the picture costs bits, however far the rest has moved in which direction."""
+    words = np.random.default_rng(0).choice([30, 220], (320, 320)).astype(np.uint8)
+    places = [(100 + k * step[0], 100 + k * step[1]) for k in range(2)]
+    frames = [Frame(rgb=np.stack([words[y : y + 144, x : x + 144]] * 3)) for y, x in places]
+    still, moved = (
+        [float(sum(p.stream.rates().values())) for p in code_sequence(
+            model.codec, MODES, STRUCTURE, (144, 144), lambda _: EstimatingStream(), sources=pictures_of(model, own),
+            quality=30,
+        )]
+        for own in (frames[:1], frames)
+    )  # fmt: skip
+    new = 1 - (144 - abs(step[0])) * (144 - abs(step[1])) / 144**2
+    assert moved[1] < (new + 0.1) * still[0]
+
+
 def test_damaged_payloads_give_a_typed_error_or_some_picture(model: Model) -> None:
     picture = pictures_of(model, frames_of(1, (32, 48)))[0]
     stream = WritingStream()

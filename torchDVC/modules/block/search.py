@@ -134,11 +134,15 @@ def start_at(starts, n, row, column):
 
 
 @kernel
-def fill_starts(starts, candidates, count, reference, row, column):
-    """Where a search begins: the predicted vector, none, and those of neighbours; returns how many."""
+def fill_starts(s, count, reference, row, column):
+    """Where a search begins: the predicted vector, none, those of neighbours and of the picture; returns how many."""
+    starts, candidates, shifts = s.starts, s.candidates, s.shifts
     n = start_at(starts, start_at(starts, 0, row, column), 0, 0)
     for k in range(count):
         n = start_at(starts, n, candidates[k, ROW_0 + 2 * reference], candidates[k, COLUMN_0 + 2 * reference])
+    if reference == 0:
+        for k in range(len(shifts)):
+            n = start_at(starts, n, shifts[k, 0], shifts[k, 1])
     return n
 
 
@@ -172,7 +176,7 @@ def try_vectors(s, p, quarters, field, count, b, c, two, spent, least, plan):
     trial[0, :] = 0
     for reference in range(2 if two else 1):
         row, column, _ = predict_vector(field, b, c, 2, reference)
-        n = fill_starts(starts, s.candidates, count, reference, row, column)
+        n = fill_starts(s, count, reference, row, column)
         if reference == 1:
             n = start_at(starts, n, 2 * trial[0, ROW_0], 2 * trial[0, COLUMN_0])
         y, x = search_vector(source, quarters[reference], b, c, 2, rows, columns, row, column, starts, n, weight)
@@ -231,7 +235,7 @@ def choose_quarter_motion(s, p, quarters, field, past, b, c, two, best):
             best[:] = candidates[k]
             best[KNOWN] = k
     row, column, _ = predict_vector(field, b, c, 1, 0)
-    n = start_at(starts, fill_starts(starts, candidates, count, 0, row, column), trial[0, ROW_0], trial[0, COLUMN_0])
+    n = start_at(starts, fill_starts(s, count, 0, row, column), trial[0, ROW_0], trial[0, COLUMN_0])
     rows, columns, source, new = field.shape[0], field.shape[1], p[0][SOURCE, 0], trial[6]
     y, x = search_vector(source, quarters[0], b, c, 1, rows, columns, row, column, starts, n, search_weight(s))
     new[:] = 0

@@ -16,6 +16,8 @@ from functools import cache
 
 import numpy as np
 
+from torchDVC.modules.block.shifts import SHIFTS
+
 SOURCE, RECON, PREDICTED = range(3)
 DONE, PLANNED = range(2)
 FIELDS = 5
@@ -72,6 +74,7 @@ SPACE = np.dtype(
         ("best", np.int64, 2),
         ("candidates", np.int32, (5, 6)),
         ("starts", np.int64, (10, 2)),
+        ("shifts", np.int64, (SHIFTS, 2)),
         ("trial", np.int32, (7, 6)),
         ("kept_levels", np.int32, (5, 3, 16, 16)),
         ("kept_pixels", np.uint8, (5, 3, 16, 16)),

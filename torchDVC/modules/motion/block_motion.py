@@ -10,6 +10,7 @@ from torchDVC.config.registry import codec_module
 from torchDVC.entropy.streams import Stream
 from torchDVC.modules.block.coder import BLOCK, Contexts, Planes, Schedule, run_rows, set_quality
 from torchDVC.modules.block.compensation import COLUMN_0, FIELDS, KNOWN, MARGIN, ROW_0
+from torchDVC.modules.block.shifts import find_shifts
 from torchDVC.modules.block.space import RECON, SOURCE
 from torchDVC.modules.frame_state import FrameState, stack
 
@@ -96,6 +97,7 @@ class BlockMotion(nn.Module):
 
         if not stream.reading:
             planes.put(SOURCE, state["frame"][item])
+            space["shifts"] = find_shifts(planes.pixels[SOURCE, 0], quarters[0, 0, MARGIN:-MARGIN, MARGIN:-MARGIN])
         tape = stream.open_tape()
         bits = run_rows(
             tape, space, rows, columns,
