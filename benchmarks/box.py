@@ -13,10 +13,10 @@ PSNR-RGB or PSNR-Y not higher, than those of the level below.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -28,13 +28,16 @@ from torchDVC.bitstream.container_reader import ContainerReader
 from torchDVC.bitstream.container_writer import write_container
 from torchDVC.bitstream.streams import header_of, read_frames, write_frames
 from torchDVC.coding_structure import CodingStructure
+from torchDVC.config.flags import argument, flag, parse_flags, switch_flag
+from torchDVC.config.values import existing_path, whole, words
 from torchDVC.dataset.frame import Frame, VideoInfo
 from torchDVC.dataset.video import open_video
 from torchDVC.models.model_file import Model
-from torchDVC.models.model_store import open_model, shipped
+from torchDVC.models.model_store import open_model
 from torchDVC.results.bd_rate import bd_rate
 from torchDVC.results.conditions import Curve
 from torchDVC.results.metrics import picture_metrics
+from torchDVC.util.errors import run_command
 
 STRUCTURE = CodingStructure(32)
 QUALITIES = (12, 24, 36, 48, 60)
@@ -45,15 +48,21 @@ Point = tuple[int, dict[str, float]]
 """Bytes of a file, and the mean of each metric over its frames."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command line."""
+
+    clips: tuple[Path, ...] = argument(existing_path, "the clips", metavar="CLIP", many=True)
+    model: str = flag(words, "model file, or the name of one", metavar="F", default="box")
+    qualities: tuple[int, ...] = flag(whole(0), "levels to code with", metavar="N", many=True, default=QUALITIES)
+    frames: int | None = flag(whole(1), "the first of each clip only", metavar="N", default=None)
+    levels: bool = switch_flag("look for levels that are out of order")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", nargs="+", type=Path)
-    parser.add_argument("--model", help="model file (default: the one that is shipped)")
-    parser.add_argument("--qualities", nargs="+", type=int, default=QUALITIES)
-    parser.add_argument("--frames", type=int, default=None)
-    parser.add_argument("--levels", action="store_true", help="look for levels that are out of order")
-    options = parser.parse_args()
-    model = open_model(options.model) if options.model else shipped()
+    usage = "python benchmarks/box.py CLIP … [flags]"
+    options = parse_flags(Options, None, usage=usage, description=(__doc__ or "").split(":")[0])
+    model = open_model(options.model)
     if options.levels:
         for clip in options.clips:
             print(f"{clip.stem}: {disorder(model, clip, options.frames)}", flush=True)
@@ -140,4 +149,4 @@ def curve(points: list[Point], metric: str) -> Curve:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_command(main))
