@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -97,10 +98,17 @@ class Planes:
 
     def __init__(self, height: int, width: int) -> None:
         self.height, self.width = (-(-x // BLOCK) * BLOCK for x in (height, width))
-        h, w = self.height, self.width
-        self.pixels = np.zeros((3, 3, h, w), np.uint8)
-        self.levels = np.zeros((3, h, w), np.int32)
-        self.cells = np.zeros((2, 3, h // 4, w // 4, FIELDS), np.int32)
+        self.pixels = np.zeros((3, 3, self.height, self.width), np.uint8)
+
+    @cached_property
+    def levels(self) -> np.ndarray:
+        """(3, H, W) int32; made when first asked for, as are cells: filters do without."""
+        return np.zeros((3, self.height, self.width), np.int32)
+
+    @cached_property
+    def cells(self) -> np.ndarray:
+        """(2, 3, H / 4, W / 4, FIELDS) int32."""
+        return np.zeros((2, 3, self.height // 4, self.width // 4, FIELDS), np.int32)
 
     def put(self, role: int, picture: Tensor) -> None:
         """Take a picture (3, H, W) of codes / 255, chroma repeated 2x2, padded beyond the macroblocks."""
