@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from itertools import chain
@@ -15,7 +16,7 @@ import torch
 from tests.lively_models import lively
 from tests.small_model import make_small_model
 from torchDVC.bitstream.container_reader import ContainerReader
-from torchDVC.bitstream.rate_control import RateControl
+from torchDVC.bitstream.rate_control import REPEATS, RateControl
 from torchDVC.bitstream.rate_curves import RateCurves, changes
 from torchDVC.codec import main
 from torchDVC.coding_structure import CodedFrame, CodingStructure
@@ -51,6 +52,21 @@ def run(control: RateControl, order: Iterable[CodedFrame], bits: Bits) -> list[i
             levels[-1] = other
         control.spend(frame, bits(frame, levels[-1]))
     return levels
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_levels_that_are_out_of_order_are_tried_a_few_times_at_most(seed: int) -> None:
+    """As on clips of which a finer level takes fewer bits than a coarser one."""
+    even, noise, tries = codec(64, 6, seed), random.Random(seed), Counter[int]()
+    factors = {(index, level): 2 ** noise.gauss(0, 2) for index in range(FRAMES) for level in range(64)}
+
+    def bits(frame: CodedFrame, level: int) -> float:
+        tries[frame.index] += 1
+        assert tries[frame.index] <= REPEATS + 3  # all tries, the best of them, and what is spent
+        return even(frame, level) * factors[frame.index, level]
+
+    order = CodingStructure(32).order(FRAMES)
+    run(controlled(64, even, 5_000, CodingStructure(32), FRAMES), order, bits)
 
 
 def controlled(

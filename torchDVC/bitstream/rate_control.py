@@ -79,6 +79,7 @@ class RateControl:
         self._latest: dict[Kind, deque[Observed]] = {}
         self._position: float | None = None
         self._tried: dict[int, float] = {}
+        self._settled = False
         self.spent = 0.0
         self.done = 0
         self._level = self._highest // 2
@@ -93,20 +94,21 @@ class RateControl:
         """The quality level of the next frame in coding order."""
         self._position = self._solve() if self._position is None else self._next(self._position)
         self._level = round(self._position)
-        self._tried = {}
+        self._tried, self._settled = {}, False
         return self._level
 
     def revise(self, frame: CodedFrame, bits: float) -> int | None:
         """Another level for that frame, where those left cannot have the level that it has; else None."""
         self._tried[self._level] = bits
-        if bits <= self._slack and len(self._tried) == 1:
+        if self._settled or bits <= self._slack and len(self._tried) == 1:
             return None
         low, high = (self._solve(slack, frame) for slack in (-self._slack, self._slack))
         wanted = min(max(self._level, low), high) if len(self._tried) > 1 else min(self._level, high)
         if abs(wanted - self._level) < TOO_FAR:
             return None
         before, self._position, self._level = self._level, wanted, round(wanted)
-        if len(self._tried) > REPEATS or self._level in self._tried:
+        self._settled = len(self._tried) > REPEATS or self._level in self._tried
+        if self._settled:
             self._level = min(self._tried, key=lambda own: abs(self._tried[own] - self._retried(frame, wanted)))
         return None if self._level == before else self._level
 
