@@ -8,14 +8,14 @@ levels, by x264 and x265 `medium` with `tune psnr`, and by x265 with its chroma 
 model's chroma is coded finer than luma. BD-rates in percent, means over clips last.
 
 With ``--levels`` every quality level of the model is coded instead: the levels whose file is not larger, or whose
-PSNR-RGB or PSNR-Y not higher, than those of the level below.
+PSNR-RGB or PSNR-Y not higher, than those of the level below, and by how much files grow from level to level.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -89,17 +89,22 @@ def measure(model: Model, clip: Path, qualities: Iterable[int], frames: int | No
 
 
 def disorder(model: Model, clip: Path, frames: int | None) -> str:
-    """The levels that are not above those below them, by what."""
+    """The levels that are not above those below them, by what; and the steps of the rate, in octaves."""
     reader = open_video(clip)
-    source = list(islice(reader, frames))
+    source, metrics = list(islice(reader, frames)), ("psnr_rgb", "psnr_y")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "box.lcp"
-        points = [code(model, source, reader.info, quality, path)[0] for quality in range(model.codec.levels)]
-    found = [f"{level} by bytes" for level in range(1, len(points)) if points[level][0] <= points[level - 1][0]]
-    for metric in ("psnr_rgb", "psnr_y"):
-        values = [values[metric] for _, values in points]
-        found += [f"{level} by {metric}" for level in range(1, len(values)) if values[level] <= values[level - 1]]
-    return ", ".join(found) or f"{len(points)} levels in order"
+        path, levels = Path(folder) / "box.lcp", range(model.codec.levels)
+        points = [code(model, source, reader.info, quality, path, metrics)[0] for quality in levels]
+    columns = {"bytes": [size for size, _ in points]}
+    columns |= {metric: [values[metric] for _, values in points] for metric in metrics}
+    found = [
+        f"{level} by {name}" for name, own in columns.items() for level in levels[1:] if own[level] <= own[level - 1]
+    ]
+    steps = np.diff(np.log2(columns["bytes"]))
+    return (
+        f"{', '.join(found) or f'{len(points)} levels in order'}; "
+        f"steps of {steps.min():.3f} to {steps.max():.3f} octaves, mean {steps.mean():.3f}"
+    )
 
 
 def line(name: str, row: Iterable[float]) -> str:
@@ -107,7 +112,9 @@ def line(name: str, row: Iterable[float]) -> str:
     return f"| {name} | {' | '.join(f'{rate:+.1f}' for rate in rates)} | {encoded:.1f}, {decoded:.1f} |"
 
 
-def code(model: Model, source: list[Frame], info: VideoInfo, quality: int, path: Path) -> tuple[Point, float, float]:
+def code(
+    model: Model, source: list[Frame], info: VideoInfo, quality: int, path: Path, metrics: Sequence[str] = METRICS
+) -> tuple[Point, float, float]:
     """Code a clip to a file and read it again; the point, and seconds of processor time of both."""
     form, device = model.codec.format, torch.device("cpu")
     begin = time.process_time()
@@ -119,7 +126,7 @@ def code(model: Model, source: list[Frame], info: VideoInfo, quality: int, path:
         size = (info.height, info.width)
         decoded = [form.to_frame(p.state["recon"], size, info.matrix, info.range) for p in read_frames(model, reader)]
     end = time.process_time()
-    return (path.stat().st_size, quality_of(source, decoded)), middle - begin, end - middle
+    return (path.stat().st_size, quality_of(source, decoded, metrics)), middle - begin, end - middle
 
 
 def anchor(name: str, extra: str, source: list[Frame], info: VideoInfo, crf: float, folder: Path) -> Point:
@@ -132,10 +139,10 @@ def anchor(name: str, extra: str, source: list[Frame], info: VideoInfo, crf: flo
     return path.stat().st_size, quality_of(source, (frame for frame, _, _ in encoder.read(path, info)))
 
 
-def quality_of(source: list[Frame], decoded: Iterable[Frame]) -> dict[str, float]:
-    """The mean of each metric."""
-    each = [picture_metrics(a, b) for a, b in zip(source, decoded, strict=True)]
-    return {metric: float(np.mean([values[metric] for values in each])) for metric in METRICS}
+def quality_of(source: list[Frame], decoded: Iterable[Frame], metrics: Sequence[str] = METRICS) -> dict[str, float]:
+    """The mean of each metric; MS-SSIM takes longer than coding does, so it is worked out where it is asked for."""
+    each = [picture_metrics(a, b, ms_ssim="ms_ssim_rgb" in metrics) for a, b in zip(source, decoded, strict=True)]
+    return {metric: float(np.mean([values[metric] for values in each])) for metric in metrics}
 
 
 def saving(anchors: list[Point], points: list[Point], metric: str) -> float:
