@@ -95,7 +95,7 @@ def disorder(model: Model, clip: Path, frames: int | None) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path, levels = Path(folder) / "box.lcp", range(model.codec.levels)
         points = [code(model, source, reader.info, quality, path, metrics)[0] for quality in levels]
-    columns = {"bytes": [size for size, _ in points]}
+    columns: dict[str, list[float]] = {"bytes": [size for size, _ in points]}
     columns |= {metric: [values[metric] for _, values in points] for metric in metrics}
     found = [
         f"{level} by {name}" for name, own in columns.items() for level in levels[1:] if own[level] <= own[level - 1]

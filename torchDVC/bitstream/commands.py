@@ -22,6 +22,7 @@ from torchDVC.bitstream.inspection import Inspection
 from torchDVC.bitstream.options import DecodeOptions, EncodeOptions, ExportOptions, InfoOptions, Options
 from torchDVC.bitstream.playback import Playback
 from torchDVC.bitstream.rate_control import RateControl, controlled
+from torchDVC.bitstream.rate_curves import size_of
 from torchDVC.bitstream.streams import header_of, read_frames, write_frames
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.dataset.frame import Frame
@@ -121,7 +122,7 @@ def _encode(
     """Write all frames, under control or with the header's quality; returns how many there were."""
     frames, pace, header = 0, _Pace(), writer.header
     if control:
-        how: dict[str, Any] = {"quality": control.level, "revise": lambda p: control.revise(p.frame, p.bits)}
+        how: dict[str, Any] = {"quality": control.level, "revise": lambda p: control.revise(p.frame, size_of(p))}
     else:
         how = {"at_once": periods_at_once(model.codec, header.structure, (header.height, header.width))}
     for picture in write_frames(model, writer, sources, **how):

@@ -1,23 +1,23 @@
 """Meeting a rate: which quality level each frame is coded with, so that a file comes out at so many bits.
 
-One pass codes the first two frames at a few levels (`measure`), which tells how bits grow with the level, sees how much
-each picture differs from the one before (`changes`), and then follows what frames really take. With two passes the
-first one, all of one level, tells how many bits each frame takes; it is done again where that level was far off. Either
-way all frames to come share one level, in real numbers, that is predicted to use up what is left of the bits; rounding
-it frame by frame, with what was spent known, makes its fraction come out over time. A frame that took so many bits that
-those left could not have its level is coded once more, before it is written, at a level that they can have.
+One pass sees how much each picture differs from the one before (`changes`), codes the one where that is most, after the
+one before it, at a few levels (`measure`), which tells how bits grow with the level, and then follows what frames
+really take. With two passes the first one, all of one level, tells how many bits each frame takes; it is done again
+where that level was far off, and bits are known at several levels then. Either way all frames to come share one level,
+in real numbers, that is predicted to use up what is left of the bits; rounding it frame by frame, with what was spent
+known, makes its fraction come out over time. A frame that took so many bits that those left could not have its level is
+coded once more, before it is written, at a level that they can have.
 """
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 
-import numpy as np
 from torch import Tensor
 
-from torchDVC.bitstream.rate_curves import RateCurves, changes, estimated, measure
+from torchDVC.bitstream.rate_curves import Forecast, RateCurves, busiest, changes, estimated, measure, size_of
 from torchDVC.coding_structure import CodedFrame, CodingStructure
 from torchDVC.dataset.frame import VideoInfo
 from torchDVC.models.model_file import Model
@@ -40,7 +40,7 @@ TOO_FAR, REPEATS = 2, 3
 FIRST_PASSES = 3
 """The first of two passes is done again, this often at most, where its level turns out to be too far from what it asks
 for: bits are best known at the level that frames are to have."""
-STEPS = 24
+STEPS = 14
 """Halvings in the search for the level."""
 
 Kind = tuple[str, int]
@@ -60,26 +60,27 @@ class RateControl:
         bits: what a frame is to take on average, the container's bytes included.
         structure: coding structure.
         frames: how many frames the clip has; None: not known.
-        factors: how many times its curve's bits each frame, by display index, is thought to take; 1 of others.
-        measured: they come from a first pass.
+        factors, passes: what is thought of each frame, and known of it from other passes; see `Forecast`.
 
     Attributes:
         spent: bits so far.
         done: frames so far.
     """
 
-    def __init__(self, curves: RateCurves, levels: int, bits: float, structure: CodingStructure, frames: int | None,
-                 factors: Mapping[int, float] | None = None, measured: bool = False) -> None:
-        self._curves, self._highest, self._bits = curves, levels - 1, bits
-        self._structure, self._frames, self._factors = structure, frames, factors or {}
+    def __init__(
+        self, curves: RateCurves, levels: int, bits: float, structure: CodingStructure, frames: int | None,
+        factors: Mapping[int, float] | None = None, passes: Mapping[int, Mapping[int, float]] | None = None,
+    ) -> None:
+        self._highest, self._bits, self._structure, self._frames = levels - 1, bits, structure, frames
+        self._curves, self._factors, self._passes = curves, factors or {}, passes or {}
+        self._forecast = Forecast(curves, self._factors, self._passes)
         self._order = structure.order(frames or max(WINDOW, structure.intra_period))
-        self._slack = SLACK[measured] * bits * min(frames or WINDOW, WINDOW)
-        self._doubt = DOUBT[measured]
+        self._slack = SLACK[bool(passes)] * bits * min(frames or WINDOW, WINDOW)
+        self._doubt = DOUBT[bool(passes)]
         self._found: dict[int, float] = {}
         self._latest: dict[Kind, deque[Observed]] = {}
         self._position: float | None = None
         self._tried: dict[int, float] = {}
-        self._settled = False
         self.spent = 0.0
         self.done = 0
         self._level = self._highest // 2
@@ -94,41 +95,44 @@ class RateControl:
         """The quality level of the next frame in coding order."""
         self._position = self._solve() if self._position is None else self._next(self._position)
         self._level = round(self._position)
-        self._tried, self._settled = {}, False
+        self._tried = {}
         return self._level
 
     def revise(self, frame: CodedFrame, bits: float) -> int | None:
         """Another level for that frame, where those left cannot have the level that it has; else None."""
+        if self._level in self._tried:
+            return None  # of those tried it is the best
         self._tried[self._level] = bits
-        if self._settled or bits <= self._slack and len(self._tried) == 1:
+        if bits <= self._slack and len(self._tried) == 1:
             return None
         low, high = (self._solve(slack, frame) for slack in (-self._slack, self._slack))
         wanted = min(max(self._level, low), high) if len(self._tried) > 1 else min(self._level, high)
         if abs(wanted - self._level) < TOO_FAR:
             return None
         before, self._position, self._level = self._level, wanted, round(wanted)
-        self._settled = len(self._tried) > REPEATS or self._level in self._tried
-        if self._settled:
-            self._level = min(self._tried, key=lambda own: abs(self._tried[own] - self._retried(frame, wanted)))
+        if len(self._tried) > REPEATS or self._level in self._tried:
+            meant = self._retried(frame)(wanted)
+            self._level = min(self._tried, key=lambda own: abs(self._tried[own] - meant))
         return None if self._level == before else self._level
 
     def spend(self, frame: CodedFrame, bits: float) -> None:
         """What that frame took."""
         self.spent += bits
         self.done += 1
-        self._found[frame.index] = max(bits, 1.0) / 2 ** self._curves(frame.type, self._level)
+        self._found[frame.index] = bits
         latest = self._latest.setdefault((frame.type, frame.layer), deque(maxlen=MEMORY[frame.type]))
         latest.append(self._observed(frame, bits))
 
     def next_pass(self) -> RateControl:
-        """The control of the next pass, which knows what each frame took in this one."""
-        given = self._curves, self._highest + 1, self._bits, self._structure, self._frames
-        return RateControl(*given, self._found, measured=True)
+        """The control of the next pass, which knows what each frame took in this one, all of one level."""
+        frames = self._frames or self.done
+        given = self._curves, self._highest + 1, self._bits, self._structure, frames, self._factors
+        return RateControl(*given, {**self._passes, self._level: self._found})
 
     def _next(self, position: float) -> float:
         """From the last frame's level to the next one's, no further than the plan needs."""
         wanted = max(position, self._solve(-self._slack))
-        if self._predicted(position) > self._slack:  # else a lower level would save nothing
+        if self._predicting()(position) > self._slack:  # else a lower level would save nothing
             wanted = min(wanted, self._solve(self._slack))
         urgent = 2 * abs(wanted - position) / len(self._ahead())
         rise, fall = (max(least, share * self._highest, urgent) for least, share in ((0.5, RISE), (1.0, FALL)))
@@ -149,44 +153,38 @@ class RateControl:
             coded: the first of them, where it was tried already.
         """
         budget = self._bits * (self.done + len(self._ahead())) - self.spent + slack
-        weights = self._weights(coded)
+        predicted = self._predicting(coded)
         low, high = 0.0, float(self._highest)
         for _ in range(STEPS):
             middle = (low + high) / 2
-            predicted = self._predicted(middle, weights) + (self._retried(coded, middle) if coded else 0.0)
-            low, high = (low, middle) if predicted > budget else (middle, high)
+            low, high = (low, middle) if predicted(middle) > budget else (middle, high)
         return low
 
-    def _predicted(self, level: float, weights: Mapping[str, float] | None = None) -> float:
-        """Bits of the frames ahead."""
-        weights = self._weights() if weights is None else weights
-        return sum(weight * 2 ** self._curves(kind, level) for kind, weight in weights.items())
-
-    def _weights(self, coded: CodedFrame | None = None) -> dict[str, float]:
-        """How many times their curve's bits the frames ahead, but for ``coded``, will take together, by type."""
-        factors: dict[Kind, list[float]] = defaultdict(list)
+    def _predicting(self, coded: CodedFrame | None = None) -> Callable[[float], float]:
+        """The bits of the frames ahead, by level: what is forecast, times what the latest of a kind took of that."""
+        kinds: dict[Kind, list[CodedFrame]] = defaultdict(list)
         for frame in self._ahead():
             if frame != coded:
-                factors[frame.type, frame.layer].append(self._factors.get(frame.index, 1.0))
+                kinds[frame.type, frame.layer].append(frame)
         latest = {kind: list(own) for kind, own in self._latest.items()}
+        parts = []
         if coded:
             latest.setdefault((coded.type, coded.layer), []).append(self._observed(coded, self._tried[self._level]))
-        weights: dict[str, float] = defaultdict(float)
-        for kind, own in factors.items():
-            usual = sum(own) / len(own) * 2 ** self._curves(kind[0], self._level)
-            weights[kind[0]] += _ratio(latest.get(kind, ()), self._doubt * MEMORY[kind[0]] * usual) * sum(own)
-        return weights
+            parts.append((1.0, self._retried(coded)))
+        for kind, own in kinds.items():
+            bits = self._forecast.of(own)
+            doubt = self._doubt * MEMORY[kind[0]] * bits(self._level) / len(own)
+            parts.append((_ratio(latest.get(kind, ()), doubt), bits))
+        return lambda level: sum(ratio * bits(level) for ratio, bits in parts)
 
-    def _retried(self, frame: CodedFrame, level: float) -> float:
-        """Bits that a frame is predicted to take at another level than those it was tried at."""
+    def _retried(self, frame: CodedFrame) -> Callable[[float], float]:
+        """The bits of a frame, by level, that was tried at some."""
         tried = sorted(self._tried)
-        between = float(np.interp(level, tried, [math.log2(max(self._tried[own], 1.0)) for own in tried]))
-        nearest = min(max(level, tried[0]), tried[-1])
-        return float(2 ** (between + self._curves(frame.type, level) - self._curves(frame.type, nearest)))
+        return self._curves.through(frame.type, tried, [self._tried[level] for level in tried])
 
     def _observed(self, frame: CodedFrame, bits: float) -> Observed:
         """What a frame took at the present level, and what was expected of it."""
-        return bits, 2 ** self._curves(frame.type, self._level) * self._factors.get(frame.index, 1.0)
+        return bits, self._forecast.of([frame])(self._level)
 
 
 def _ratio(latest: Iterable[Observed], doubt: float) -> float:
@@ -210,17 +208,17 @@ def controlled(
         title: of the progress that the first of two passes shows.
     """
     size = info.height, info.width
-    curves = measure(model, structure, size, sources())
-    factors = changes(sources()) if info.frames else {}
-    for frame in structure.order(info.frames or 0):
-        if frame.type == "I":
-            factors.pop(frame.index, None)
+    shares = changes(sources()) if info.frames else {}
+    first = busiest(shares)
+    curves = measure(model, structure, size, islice(sources(), first - 1, None))
+    coded = structure.order(info.frames or 0)
+    factors = {f.index: shares[f.index] / shares[first] for f in coded if f.type != "I" and f.index in shares}
     control = RateControl(curves, model.codec.levels, bits, structure, info.frames, factors)
     for _ in range(FIRST_PASSES if passes > 1 else 0):
         held = control.planned
         with Progress(info.frames, f"{title}, first pass", unit="frame") as bar:
             for picture in estimated(model, structure, size, sources(), held):
-                control.spend(picture.frame, picture.bits)
+                control.spend(picture.frame, size_of(picture))
                 bar.update()
         control = control.next_pass()
         if abs(control.planned - held) <= TOO_FAR:

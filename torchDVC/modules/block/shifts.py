@@ -22,9 +22,9 @@ def find_shifts(source: np.ndarray, reference: np.ndarray) -> np.ndarray:
         source, reference: (H, W) uint8.
     """
     found = np.zeros((SHIFTS, 2), np.int64)
-    here, there = (torch.from_numpy(np.float32(plane)) for plane in (source, reference))
-    if (here - there).abs().mean() < STILL:
+    if np.abs(np.subtract(source, reference, dtype=np.int16)).mean() < STILL:
         return found
+    here, there = (torch.from_numpy(np.float32(plane)) for plane in (source, reference))
     cross = torch.fft.rfft2(there) * torch.fft.rfft2(here).conj()
     fit = torch.fft.irfft2(cross / cross.abs().clamp(min=1e-6), s=here.shape)
     _forget(fit, (0, 0))
