@@ -89,6 +89,8 @@ def test_operations_count_what_they_do(
          4 * 6 * 8 * 8 + 2 * 6 * 6 * 8),
         ("LSTM", lambda x: nn.LSTM(4, 3)(torch.ones(5, 1, 4)), 5 * 4 * 3 * (4 + 3)),
         ("Conv3d", lambda x: nn.Conv3d(2, 3, 3)(torch.ones(1, 2, 3, 3, 4)), 2 * 2 * 3 * 27),
+        ("FFT", lambda x: torch.fft.fft(torch.ones(8) + 0j), 5 * 8 * 3 / 2),
+        ("FFT of real numbers, there and back", lambda x: torch.fft.irfft2(torch.fft.rfft2(x)), 2 * 5 * 2048 * 8 / 4),
         ("trilinear", lambda x: F.interpolate(torch.ones(1, 1, 2, 2, 2), scale_factor=2, mode="trilinear"), 8 * 64),
     ],
 )  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from math import prod
+from math import log2, prod
 from typing import Any
 
 import torch
@@ -64,6 +64,13 @@ def _deformable(x: Any, weight: Any, *_: Any, out: Any, **__: Any) -> int:
     return int(out.numel() * weight.shape[1] * taps + 4 * x.shape[1] * taps * positions)
 
 
+def _fourier(x: Any, dims: Any, *_: Any, out: Any, **__: Any) -> int:
+    """A fast Fourier transform: five operations for each complex number and halving, half as many for real ones."""
+    whole = out if x.is_complex() and not out.is_complex() else x
+    numbers = whole.numel() * (2 if whole.is_complex() else 1)
+    return round(1.25 * numbers * log2(prod(whole.shape[dim] for dim in dims)))
+
+
 _FORMULAS: dict[str, Formula] = {
     "grid_sampler_2d": _interpolation(4),
     "grid_sampler_3d": _interpolation(8),
@@ -76,6 +83,9 @@ _FORMULAS: dict[str, Formula] = {
     "_cdist_forward": _distances,
     "mkldnn_rnn_layer": _recurrent,
     "deform_conv2d": _deformable,
+    "_fft_c2c": _fourier,
+    "_fft_r2c": _fourier,
+    "_fft_c2r": _fourier,
 }
 
 
