@@ -354,14 +354,27 @@ def test_without_a_folder_to_write_to_the_users_folder_serves_else_nothing_is_ke
 def test_kept_machine_code_goes_when_what_it_calls_changes(tmp_path: Path) -> None:
     run = [sys.executable, "-c", "from outer import outer; print(outer(1), sum(outer.stats.cache_hits.values()))"]
     (tmp_path / "outer.py").write_text(
-        "from torchDVC.entropy.rans import compiled\nfrom inner import inner\n\n\n"
+        "from torchDVC.entropy.machine_code import compiled\nfrom inner import inner\n\n\n"
         "@compiled\ndef outer(x):\n    return inner(x)\n"
     )
     found = []
     for text in ("x + 1", "x + 1", "x + 20"):
-        inner = f"from torchDVC.entropy.rans import compiled\n\n\n@compiled\ndef inner(x):\n    return {text}\n"
+        inner = f"from torchDVC.entropy.machine_code import compiled\n\n\n@compiled\ndef inner(x):\n    return {text}\n"
         if not (tmp_path / "inner.py").exists() or (tmp_path / "inner.py").read_text() != inner:
             (tmp_path / "inner.py").write_text(inner)
         done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
         found.append(done.stdout.split())
     assert found == [["2", "0"], ["2", "1"], ["21", "0"]]
+
+
+def test_what_processes_have_kept_of_functions_of_one_name_is_told_apart(tmp_path: Path) -> None:
+    """One of them is compiled by a process that compiles no other, as where it is stopped or another runs beside it."""
+    (tmp_path / "pair.py").write_text(
+        "from torchDVC.entropy.machine_code import compiled\n\n\n"
+        "def times(n):\n    @compiled\n    def times_n(x):\n        return n * x\n\n    return times_n\n\n\n"
+        "two, three = times(2), times(3)\n\n\n"
+        "@compiled\ndef one(x):\n    return x\n\n\n@compiled\ndef both(x):\n    return 10 * two(x) + three(x)\n"
+    )
+    for program, expected in (("one(1), three(1)", "1 3"), ("both(1)", "23")):
+        run = [sys.executable, "-c", f"from pair import *; print({program})"]
+        assert subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip() == expected

@@ -7,13 +7,9 @@ writes and reads the same stream. The loops check what a stream may get wrong, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
-from typing import Any
-
-import numba
 import numpy as np
+
+from torchDVC.entropy.machine_code import compiled
 
 LOW_BITS = 32
 LOW = 1 << LOW_BITS
@@ -30,27 +26,6 @@ ESCAPE_SYMBOL = -(1 << 31)
 """Stands for the escape entry in decoding tables; no table codes it without an escape."""
 ENDED = -1
 BAD_ESCAPE = -2
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile, and keep the machine code beside the function's file, else in the user's cache folder, else in memory.
-
-    What is kept holds as long as no file of that folder changes, nor this one: numba by itself looks at the function's
-    file alone, and not at those of the functions that it calls.
-    """
-    try:
-        found: Any = numba.njit(function, cache=True, nogil=True)
-        found._cache._cache_file._source_stamp = _stamp(Path(function.__code__.co_filename).parent)
-    except (RuntimeError, AttributeError):  # no folder may be written to, or a numba that keeps code in another way
-        return numba.njit(function, nogil=True)
-    return found
-
-
-@cache
-def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Which files compiled code may have come from, and when they were written."""
-    files = [(path, path.stat()) for path in sorted({*folder.glob("*.py"), Path(__file__)})]
-    return tuple((path.name, stat.st_mtime_ns, stat.st_size) for path, stat in files)
 
 
 @compiled

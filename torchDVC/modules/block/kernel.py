@@ -8,7 +8,7 @@ from typing import Any
 import numba
 from numba.core import types
 
-from torchDVC.entropy.rans import compiled
+from torchDVC.entropy.machine_code import compiled
 
 
 def kernel(function: Callable[..., Any]) -> Any:
