@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.conftest import write_clip
 from tests.result_rows import rd_row
 from torchDVC.anchors.command import anchors, measure_anchors
 from torchDVC.coding_structure import CodingStructure
-from torchDVC.dataset.frame import Frame, VideoInfo
 from torchDVC.dataset.pictures import write_png
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.testing import test_sequences as sequences_of
-from torchDVC.dataset.video import open_writer
 from torchDVC.results.rows import FrameRow, RDRow, write_rows
 
 CLIPS = ("clip0", "clip1")
@@ -63,9 +62,7 @@ def write_training(folder: Path) -> None:
 def write_coded(folder: Path) -> Path:
     """``folder`` with x264's files at three rates of a clip, and ``ours`` with a picture of every frame, at one."""
     clip = folder / "clip.y4m"
-    with open_writer(clip, VideoInfo(*SIZE)) as writer:
-        for rgb in procedural_clip(0, FRAMES, SIZE):
-            writer.write(Frame(rgb=rgb))
+    write_clip(clip, SIZE, procedural_clip(0, FRAMES, SIZE))
     codecs, structure = anchors(["x264:veryfast"]), CodingStructure(8)
     rows = measure_anchors(sequences_of([str(clip)]), codecs, structure, folder / "x264", qualities=(20, 30, 40))
     own = replace(rows[1], codec="ours", process="main", run_id="r1", quality=None, lmda=256.0)

@@ -10,7 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from torchDVC.dataset.video import Frame, VideoInfo, open_video, open_writer
+from tests.conftest import write_clip
+from torchDVC.dataset.video import open_video
 
 CUT_EVERYWHERE = """
 import sys
@@ -33,9 +34,7 @@ for length in range(0, len(data), 11):
 def mp4(tmp_path: Path) -> Path:
     """Four frames of noise, 32x32."""
     noise = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), np.uint8)
-    with open_writer(tmp_path / "whole.mp4", VideoInfo(32, 32)) as writer:
-        for rgb in noise:
-            writer.write(Frame(rgb=rgb))
+    write_clip(tmp_path / "whole.mp4", (32, 32), noise)
     return tmp_path / "whole.mp4"
 
 

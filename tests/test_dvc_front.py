@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.conftest import write_clip
 from tests.dvc_workspace import (
     FULL_GOP,
     NORMALISED,
@@ -28,7 +29,6 @@ from tests.dvc_workspace import (
 )
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.dataset.testing import SEQUENCES
-from torchDVC.dataset.video import Frame, VideoInfo, open_writer
 from torchDVC.models import checkpoints
 from torchDVC.modules.intra.scale_hyperprior import ScaleHyperpriorIntra
 from torchDVC.results.conditions import curves
@@ -191,9 +191,7 @@ def test_the_commands_verbatim(dvc: DVCFolder) -> None:
     (dvc.path / "DVC.py").symlink_to(CHECKOUT / "DVC" / "DVC.py")
     clips = [f"{name}/{sequence}" for name in ("UVG", "HEVC-B") for sequence in SEQUENCES[name]]
     for clip in clips:
-        with open_writer(dvc.path / f"data/{clip}.y4m", VideoInfo(64, 64)) as writer:
-            for rgb in procedural_clip(0, 2, (64, 64)):
-                writer.write(Frame(rgb=rgb))
+        write_clip(dvc.path / f"data/{clip}.y4m", (64, 64), procedural_clip(0, 2, (64, 64)))
     save_file(ScaleHyperpriorIntra(192, 320).state_dict(), dvc.path / "weights.safetensors")
     cached = dvc.path / "cache" / "zoo" / "bmshj2018-hyperprior-6.safetensors"
     cached.parent.mkdir(parents=True)

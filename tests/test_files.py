@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import write_clip
 from torchDVC.dataset.frame import Frame, VideoInfo
-from torchDVC.dataset.video import open_writer
 from torchDVC.util.errors import run_command
 from torchDVC.util.files import atomic_path
 
@@ -51,9 +51,7 @@ def full_disk() -> Iterator[None]:
 
 
 def _clip(path: Path) -> None:
-    with open_writer(path, VideoInfo(96, 80)) as writer:
-        for rgb in np.random.default_rng(0).integers(0, 256, (4, 3, 80, 96), np.uint8):
-            writer.write(Frame(rgb=rgb))
+    write_clip(path, (96, 80), np.random.default_rng(0).integers(0, 256, (4, 3, 80, 96), np.uint8))
 
 
 def _pdf(path: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import write_clip
 from tests.small_model import TEST, TRAIN, SmallModel, make_small_model
 from torchDVC import tester
 from torchDVC.dataset.procedural import procedural_clip
-from torchDVC.dataset.video import Frame, VideoInfo, open_writer
 from torchDVC.results.rows import FrameRow, RDRow, read_frames, read_rows
 
 
@@ -143,9 +143,7 @@ def test_pictures_of_a_replaced_measurement_are_gone(small_model: SmallModel) ->
 
 def test_sizes_that_are_no_multiple_of_anything(small_model: SmallModel) -> None:
     path = small_model.path / "odd.y4m"
-    with open_writer(path, VideoInfo(35, 27)) as writer:
-        for rgb in procedural_clip(0, 2, (36, 28)):
-            writer.write(Frame(rgb=rgb[:, :27, :35].copy()))
+    write_clip(path, (35, 27), (rgb[:, :27, :35].copy() for rgb in procedural_clip(0, 2, (36, 28))))
     assert small_model.test("res", "--test_datasets", str(path)) == 0
     (row,) = rows(small_model)
     assert (row.width, row.height) == (35, 27)
@@ -269,9 +267,7 @@ def test_peak_memory_is_that_of_processes_of_their_own(
     waste[:: 4096] = b"x" * len(waste[:: 4096])
     flags = ("--memory", "--print_model", "--no_image", "--test_datasets")
     large = small_model.path / "large.y4m"
-    with open_writer(large, VideoInfo(960, 544)) as writer:
-        for rgb in procedural_clip(0, 2, (960, 544)):
-            writer.write(Frame(rgb=rgb))
+    write_clip(large, (960, 544), procedural_clip(0, 2, (960, 544)))
     assert small_model.test("res", *flags, str(small_model.data / "one.y4m"), str(large)) == 0
     small, big = rows(small_model)
     for row in (small, big):

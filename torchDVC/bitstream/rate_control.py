@@ -72,8 +72,7 @@ class RateControl:
         factors: Mapping[int, float] | None = None, passes: Mapping[int, Mapping[int, float]] | None = None,
     ) -> None:
         self._highest, self._bits, self._structure, self._frames = levels - 1, bits, structure, frames
-        self._curves, self._factors, self._passes = curves, factors or {}, passes or {}
-        self._forecast = Forecast(curves, self._factors, self._passes)
+        self._forecast = Forecast(curves, factors or {}, passes or {})
         self._order = structure.order(frames or max(WINDOW, structure.intra_period))
         self._slack = SLACK[bool(passes)] * bits * min(frames or WINDOW, WINDOW)
         self._doubt = DOUBT[bool(passes)]
@@ -125,9 +124,9 @@ class RateControl:
 
     def next_pass(self) -> RateControl:
         """The control of the next pass, which knows what each frame took in this one, all of one level."""
-        frames = self._frames or self.done
-        given = self._curves, self._highest + 1, self._bits, self._structure, frames, self._factors
-        return RateControl(*given, {**self._passes, self._level: self._found})
+        known, frames = self._forecast, self._frames or self.done
+        given = known.curves, self._highest + 1, self._bits, self._structure, frames, known.factors
+        return RateControl(*given, {**known.passes, self._level: self._found})
 
     def _next(self, position: float) -> float:
         """From the last frame's level to the next one's, no further than the plan needs."""
@@ -180,7 +179,7 @@ class RateControl:
     def _retried(self, frame: CodedFrame) -> Callable[[float], float]:
         """The bits of a frame, by level, that was tried at some."""
         tried = sorted(self._tried)
-        return self._curves.through(frame.type, tried, [self._tried[level] for level in tried])
+        return self._forecast.curves.through(frame.type, tried, [self._tried[level] for level in tried])
 
     def _observed(self, frame: CodedFrame, bits: float) -> Observed:
         """What a frame took at the present level, and what was expected of it."""

@@ -78,7 +78,7 @@ class Forecast:
     def __init__(
         self, curves: RateCurves, factors: Mapping[int, float], passes: Mapping[int, Mapping[int, float]]
     ) -> None:
-        self.curves, self._factors, self.passes = curves, factors, dict(sorted(passes.items()))
+        self.curves, self.factors, self.passes = curves, factors, dict(sorted(passes.items()))
 
     def of(self, frames: Sequence[CodedFrame]) -> Callable[[float], float]:
         """The bits that frames of one type take together, at any level."""
@@ -86,7 +86,7 @@ class Forecast:
         if self.passes:
             totals = [sum(own[frame.index] for frame in frames) for own in self.passes.values()]
             return self.curves.through(kind, list(self.passes), totals)
-        factors = np.array([self._factors.get(frame.index, 1.0) for frame in frames])
+        factors = np.array([self.factors.get(frame.index, 1.0) for frame in frames])
 
         def by_change(level: float) -> float:
             most = CUT_SHARE * 2 ** self.curves("I", level)
