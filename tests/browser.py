@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.processes import free_port, wait_for
+from tests.processes import LIMIT, free_port, wait_for
 
 # Without the last five, Chromium looks for the network, which tests do not need.
 FLAGS = (
@@ -30,16 +30,20 @@ class Browser:
     def __init__(self, address: str, session: str) -> None:
         self._base = f"{address}/session/{session}"
 
-    def open(self, page: Path, width: int, height: int) -> None:
-        """Load a file in a viewport of this size."""
+    def open(self, page: Path, width: int, height: int, before: str = "") -> None:
+        """Load a file in a viewport of this size, until it was shown; ``before`` is code that runs before its own."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        self._post("goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics})
+        self._devtools("Emulation.setDeviceMetricsOverride", **metrics)
+        added = self._devtools("Page.addScriptToEvaluateOnNewDocument", source=before)
         self._post("url", {"url": page.resolve().as_uri()})
+        self._devtools("Page.removeScriptToEvaluateOnNewDocument", **added)
+        shown = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()))"
+        self._post("execute/async", {"script": shown, "args": []})
 
     def prefer(self, scheme: str) -> None:
         """Ask pages for a colour scheme, ``light`` or ``dark``."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self._post("goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}})
+        self._devtools("Emulation.setEmulatedMedia", features=features)
 
     def run(self, script: str, *arguments: Any) -> Any:
         """The value that JavaScript code returns."""
@@ -81,13 +85,15 @@ class Browser:
 
     def screenshot(self, path: Path) -> None:
         """The whole page as png."""
-        options = {"captureBeyondViewport": True}
-        shot = self._post("goog/cdp/execute", {"cmd": "Page.captureScreenshot", "params": options})
+        shot = self._devtools("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def _pointer(self, actions: list[dict[str, Any]]) -> None:
         mouse = {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": actions}
         self._post("actions", {"actions": [mouse]})
+
+    def _devtools(self, command: str, **parameters: Any) -> Any:
+        return self._post("goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def _post(self, command: str, body: dict[str, Any]) -> Any:
         return _request(f"{self._base}/{command}", body)
@@ -112,7 +118,7 @@ def open_browser(folder: Path) -> Iterator[Browser]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(LIMIT)
         except subprocess.TimeoutExpired:
             process.kill()
 
@@ -133,7 +139,7 @@ def _request(address: str, body: dict[str, Any] | None, method: str = "POST") ->
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, data, {"Content-Type": "application/json"}, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=120) as response:
+        with urllib.request.urlopen(request, timeout=LIMIT) as response:
             return json.load(response)["value"]
     except urllib.error.HTTPError as error:
         raise RuntimeError(f"{address}: {error.read().decode()[:400]}") from None

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from tests.conftest import CHECKOUT
-from tests.processes import wait_for
+from tests.processes import LIMIT, wait_for
 from tests.small_model import TEST, TRAIN, SmallModel, make_small_model
 from torchDVC.models import checkpoints
 from torchDVC.util.errors import run_command
@@ -293,7 +293,7 @@ def test_ctrl_c_in_a_test_keeps_what_is_measured(small_model: SmallModel) -> Non
     )
     wait_for((small_model.path / "res/rd.csv").exists, process)
     process.send_signal(signal.SIGINT)
-    stderr = process.communicate(timeout=60)[1]
+    stderr = process.communicate(timeout=LIMIT)[1]
     assert process.returncode == 130, stderr
     assert stderr.splitlines()[-1] == "interrupted" and "Traceback" not in stderr
     assert no_leftovers(small_model.path)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import Browser, open_browser
+from tests.processes import LIMIT
 from tests.report_results import RATES, SIZE, write_coded, write_results, write_training
 from tests.result_rows import frame_row, rd_row
 from torchDVC.report.command import write_report
@@ -143,6 +144,14 @@ def test_the_rate_slider_chooses_points(browser, page):
     assert browser.errors() == []
 
 
+def test_everything_is_drawn_before_the_page_is_seen(browser, page):
+    """A browser tells of sizes when it shows a picture, which may be late, or never where the page is printed."""
+    browser.open(page, *DESKTOP, before="window.ResizeObserver = class { observe() {} }")
+    assert browser.run("return document.querySelectorAll('#rd-chart .point').length") == 2 * len(RATES)
+    assert browser.run("return document.querySelectorAll('#frames-bits .point, #training-chart .point').length") > 2
+    assert browser.errors() == []
+
+
 def test_a_page_of_almost_nothing_in_the_browser(browser, tmp_path):
     write_rows(tmp_path / "rd.csv", [rd_row()])
     browser.open(write_report([tmp_path]), *PHONE)
@@ -227,9 +236,9 @@ def test_codec_and_anchor_run_in_step(browser, tmp_path):
     assert browser.errors() == []
 
 
-def until(met: Callable[[], bool], seconds: float = 20) -> None:
+def until(met: Callable[[], bool]) -> None:
     """Wait until something is so."""
-    limit = time.monotonic() + seconds
+    limit = time.monotonic() + LIMIT
     while not met():
         assert time.monotonic() < limit
         time.sleep(0.1)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT
-from tests.processes import wait_for
+from tests.processes import LIMIT, wait_for
 from tests.result_rows import frame_row, rd_row
 from tests.small_model import SmallModel
 from torchDVC.anchors.command import main as anchors
@@ -65,7 +65,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 def test_rows_of_processes_that_write_at_once_are_all_kept(tmp_path: Path) -> None:
     processes = [script("-c", ADDS, str(tmp_path / "res"), name) for name in "abcd"]
     for process in processes:
-        assert process.wait(120) == 0, process.communicate()
+        assert process.wait(LIMIT) == 0, process.communicate()
     expected = {f"{name}-{number}" for name in "abcd" for number in range(15)}
     for read in (read_rows, read_frames):
         found = [row.sequence for row in read(tmp_path / "res" / f"{'rd' if read is read_rows else 'frames'}.csv")]
@@ -176,7 +176,7 @@ def test_a_second_trainer_is_refused_and_changes_nothing(
         assert capsys.readouterr().err == said
     assert {path: path.stat().st_ino for path in run.rglob("*")} == before
     first.send_signal(signal.SIGTERM)
-    assert first.wait(60) == 0, first.communicate()
+    assert first.wait(LIMIT) == 0, first.communicate()
     assert not (run / ".lock").exists()
 
 

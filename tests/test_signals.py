@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT, write_clip
-from tests.processes import wait_for
+from tests.processes import LIMIT, wait_for
 from tests.small_model import TEST, SmallModel
 from torchDVC.codec import main as codec
 from torchDVC.dataset.procedural import procedural_clip
@@ -72,7 +72,7 @@ def test_signals_end_every_command_as_ctrl_c_does(
     begun = left - {"one.lcp"}  # what a tester writes whole before it codes
     wait_for(lambda: begun <= names(folder) and list(folder.rglob("*.partial*")), process)
     process.send_signal(number)
-    error = process.communicate(timeout=60)[1]
+    error = process.communicate(timeout=LIMIT)[1]
     assert process.returncode == 130, error
     assert error.splitlines()[-1] == "interrupted" and "Traceback" not in error
     assert not folder.exists() or names(folder) - {"images"} == left
@@ -86,7 +86,7 @@ def test_ctrl_c_among_the_first_imports_is_one_line(tmp_path: Path, command: lis
     (tmp_path / "sitecustomize.py").write_text(CTRL_C_BEFORE_THE_FIRST_IMPORT)
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
     done = subprocess.run(
-        [sys.executable, *command], cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, *command], cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=LIMIT
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
@@ -183,7 +183,7 @@ def test_a_closed_terminal_loses_no_step(small_model: SmallModel) -> None:
     wait_for(lambda: (small_model.path / "run/metrics.csv").exists(), process)
     os.close(ours)
     process.send_signal(signal.SIGHUP)
-    assert process.wait(60) == 130
+    assert process.wait(LIMIT) == 130
     assert names(small_model.path / "run/checkpoints") == {"last.safetensors"}
 
 

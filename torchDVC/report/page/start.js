@@ -14,10 +14,15 @@ function showHead() {
 
 const sections = [showPictures, showRd, showBd, showTraining, showFrames, showComplexity, showRuns];
 for (const show of [...sections, showHead]) show();
-let drawnWidth = 0;
-new ResizeObserver(() => {
+let drawnWidth;
+
+// Draw what depends on the page's width: at once, as nothing may be told of a page that is not seen (or is printed).
+function drawToWidth() {
   const width = document.querySelector("main").clientWidth;
   if (width === drawnWidth) return;
   drawnWidth = width;
   redraws.forEach((redraw) => redraw());
-}).observe(document.body);
+}
+
+drawToWidth();
+new ResizeObserver(drawToWidth).observe(document.body);
