@@ -35,7 +35,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
             "i,name,ToyIntra,intro.json,",
             "args 'intro.json'; expected a file beside this one or under configs/module; did you mean 'intra.json'?",
         ),
-        ("i,name,ToyMotion,,w.pt", "weights 'w.pt'; expected a file, by its path from this one's folder"),
+        ("i,name,ToyMotion,,w.pt", "weights 'w.pt'; expected a file or a folder, by its path from this one's folder"),
     ],
 )
 def test_a_bad_line_of_a_csv_is_said(workspace: Workspace, line: str, expected: str) -> None:

@@ -124,7 +124,7 @@ def test_one_line_says_what_is_odd_about_a_json(dvc: DVCFolder, value: str, expe
         (["--gopp", "3"], "unknown flag '--gopp'; did you mean '--gop'?"),
         (["--restore_exp_key", "x"], "--restore_exp_key has no use without --restore; expected --restore load"),
         (["--restore", "resume"], "--restore resume is for training; expected none or load with --test"),
-        (["--intra_weights", "nowhere"], "--intra_weights 'nowhere'; expected a file that exists, or none"),
+        (["--intra_weights", "nowhere"], "--intra_weights 'nowhere'; expected a file or folder that exists, or none"),
         (["--MENet", "SPi"], "--MENet: 'SPi'; did you mean 'SPy'?"),
     ],
 )

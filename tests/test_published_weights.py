@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -25,7 +27,11 @@ WIDTHS = (8, 32, 64, 32, 16, 2)
 def start(folder: Path, type_name: str, arguments: str, tensors: Tensors, name: str) -> torch.nn.Module:
     """The motion estimator of a model csv whose ``weights`` column names a file of these tensors."""
     path = folder / name
-    if path.suffix == ".safetensors":
+    if not path.suffix:
+        path.mkdir()
+        for key, tensor in tensors.items():
+            np.save(path / f"{key}.npy", tensor)
+    elif path.suffix == ".safetensors":
         save_file(tensors, path)
     else:
         torch.save(tensors, path)
@@ -83,6 +89,12 @@ SPYNETS: dict[str, Callable[[int, int], str]] = {
 }
 
 
+def of_array(name: str) -> str:
+    """The name that PyTorchVideoCompression gives a tensor of the first naming."""
+    _, level, _, layer, kind = name.split(".")
+    return f"modelL{int(level) + 1}_F-{int(layer) // 2 + 1}-{kind}"
+
+
 @pytest.mark.parametrize("naming", SPYNETS)
 @pytest.mark.parametrize(("levels", "file"), [(5, "spynet.pytorch"), (6, "spynet.safetensors")])
 def test_spynet_takes_published_weights(tmp_path: Path, naming: str, levels: int, file: str) -> None:
@@ -92,6 +104,29 @@ def test_spynet_takes_published_weights(tmp_path: Path, naming: str, levels: int
     expected = published_spynet(tensors, SPYNETS[naming], range(levels - 5, levels), pictures())
     with torch.no_grad():
         torch.testing.assert_close(estimator.estimate(*pictures()), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_spynet_takes_a_folder_of_arrays(tmp_path: Path) -> None:
+    naming = SPYNETS["moduleBasic"]
+    tensors = spynet_tensors(6, naming)
+    arrays = {of_array(name): tensor for name, tensor in tensors.items()}
+    estimator = start(tmp_path, "SPyNet", '{"levels": 4, "finest": 0, "imagenet": true}', arrays, "arrays")
+    assert isinstance(estimator, SPyNet)
+    expected = published_spynet(tensors, naming, range(2, 6), pictures())
+    with torch.no_grad():
+        torch.testing.assert_close(estimator.estimate(*pictures()), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY\x01\x00v\x00{'descr': '|O'", pickle.dumps([1])])
+def test_a_damaged_array_is_one_line(tmp_path: Path, damage: bytes) -> None:
+    """And nothing in a pickle runs."""
+    arrays = {of_array(name): tensor for name, tensor in spynet_tensors(5, SPYNETS["moduleBasic"]).items()}
+    start(tmp_path, "SPyNet", '{"levels": 5, "finest": 0, "imagenet": true}', arrays, "arrays")
+    damaged = tmp_path / "arrays/modelL3_F-2-bias.npy"
+    damaged.write_bytes(damage)
+    with pytest.raises(CheckpointError, match=f"^{damaged}: damaged, or not an array of numpy ") as error:
+        build_codec(load_model_config(str(tmp_path / "model.csv")))
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("arguments", ['{"imagenet": true, "levels": 7, "finest": 0}', '{"levels": 4}'])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from torchDVC.config.problems import CONFIGS, Report, Where
@@ -18,7 +18,7 @@ def find_config(name: str, kind: str, report: Report) -> Path | None:
         kind: ``model``, ``train`` or ``test``.
     """
     shipped = CONFIGS / kind
-    path = _first_file(name, Path.cwd(), shipped)
+    path = _first(os.path.isfile, name, Path.cwd(), shipped)
     if path is None:
         suggestion = did_you_mean(name, _names(Path.cwd(), shipped))
         report.add(Where(Path(name)), f"no such file, neither here nor under configs/{kind}{suggestion}")
@@ -28,7 +28,7 @@ def find_config(name: str, kind: str, report: Report) -> Path | None:
 def find_arguments(name: str, csv: Path, where: Where, report: Report) -> Path | None:
     """The args file that a line of ``csv`` names: beside the csv, else under ``configs/module``."""
     shipped = CONFIGS / "module"
-    path = _first_file(name, csv.parent, shipped)
+    path = _first(os.path.isfile, name, csv.parent, shipped)
     if path is None:
         suggestion = did_you_mean(name, _names(csv.parent, shipped, ".json"))
         report.add(where, f"args '{name}'; expected a file beside this one or under configs/module{suggestion}")
@@ -36,17 +36,18 @@ def find_arguments(name: str, csv: Path, where: Where, report: Report) -> Path |
 
 
 def find_weights(name: str, csv: Path, where: Where, report: Report) -> Path | None:
-    """The weights file that a line of ``csv`` names, by a path from the csv's folder."""
-    path = _first_file(name, csv.parent)
+    """The weights, a file or a folder, that a line of ``csv`` names, by a path from the csv's folder."""
+    path = _first(os.path.exists, name, csv.parent)
     if path is None:
         suggestion = did_you_mean(name, _names(csv.parent, suffix=".safetensors"))
-        report.add(where, f"weights '{name}'; expected a file, by its path from this one's folder{suggestion}")
+        expected = "a file or a folder, by its path from this one's folder"
+        report.add(where, f"weights '{name}'; expected {expected}{suggestion}")
     return path
 
 
-def _first_file(name: str, *folders: Path) -> Path | None:
+def _first(found: Callable[[str], bool], name: str, *folders: Path) -> Path | None:
     paths = (os.path.join(folder, os.path.expanduser(name)) for folder in folders)
-    return next((Path(path) for path in paths if os.path.isfile(path)), None)
+    return next((Path(path) for path in paths if found(path)), None)
 
 
 def _names(own: Path, shipped: Path | None = None, suffix: str = "") -> Iterator[str]:

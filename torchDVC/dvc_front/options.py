@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torchDVC.config.command_line import TestOptions, TrainOptions
 from torchDVC.config.flags import flag, parse_flags, same_flag, switch_flag
-from torchDVC.config.values import Unexpected, choice, existing_file, whole, words
+from torchDVC.config.values import Unexpected, choice, existing_file, existing_path, whole, words
 
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)
 """λ of quality levels 1 to 8, those of compressai's zoo: the loss is R + 255² λ D, with D on [0, 1]."""
@@ -28,9 +28,9 @@ def _weights(text: str) -> Path | str:
     if text == NO_WEIGHTS:
         return NO_WEIGHTS
     try:
-        return existing_file(text)
+        return existing_path(text)
     except Unexpected:
-        raise Unexpected(f"a file that exists, or {NO_WEIGHTS}") from None
+        raise Unexpected(f"a file or folder that exists, or {NO_WEIGHTS}") from None
 
 
 def level_name(codec: str, level: int) -> str:
@@ -60,13 +60,13 @@ class DVCOptions:
         default=None,
     )  # fmt: skip
     Motion_weights: Path | None = flag(
-        existing_file, "weights of the motion coder", group=_CODEC, metavar="PATH", default=None
+        existing_path, "weights of the motion coder", group=_CODEC, metavar="PATH", default=None
     )
     MC_weights: Path | None = flag(
-        existing_file, "weights of the motion compensator", group=_CODEC, metavar="PATH", default=None
+        existing_path, "weights of the motion compensator", group=_CODEC, metavar="PATH", default=None
     )
     Residual_weights: Path | None = flag(
-        existing_file, "weights of the residual coder", group=_CODEC, metavar="PATH", default=None
+        existing_path, "weights of the residual coder", group=_CODEC, metavar="PATH", default=None
     )
     quality_level: int = flag(
         whole(1, len(LAMBDAS)), f"1 to {len(LAMBDAS)}: the Lagrangian (default 6)", group=_CODEC, metavar="Q",

@@ -91,12 +91,15 @@ def load_text(path: str | Path, key: str) -> str:
 
 
 def load_foreign(path: str | Path) -> Any:
-    """Read weights of another program: a safetensors file (a flat dict), or a ``.pth``/``.pt``/``.tar`` of PyTorch.
+    """Read weights of another program: a safetensors file (a flat dict), a ``.pth``/``.pt``/``.tar`` of PyTorch, or a
+    folder of numpy arrays (``.npy``), each a tensor by its name.
 
     Pickles are read by PyTorch's restricted reader, which builds tensors and plain containers only; a file that asks
     for more is refused and nothing in it runs. Raises `CheckpointError` naming the file.
     """
     path = Path(path)
+    if path.is_dir():
+        return {file.stem: _read_array(file) for file in sorted(path.glob("*.npy"))}
     if path.suffix == SUFFIX:
         return _read_safetensors(path)[0]
     _require_file(path)
@@ -107,6 +110,15 @@ def load_foreign(path: str | Path) -> Any:
             raise CheckpointError(f"{path}: {_why_refused(str(error))}") from error
         except Exception as error:  # a damaged pickle can fail in any way; none of them is worth more than this line
             raise CheckpointError(f"{path}: damaged, or not a checkpoint of PyTorch ({first_line(error)})") from error
+
+
+def _read_array(path: Path) -> Tensor:
+    import numpy as np
+
+    try:
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    except Exception as error:  # damage in the header of an array can fail in any way, too
+        raise CheckpointError(f"{path}: damaged, or not an array of numpy ({first_line(error)})") from error
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:

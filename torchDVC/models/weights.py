@@ -35,8 +35,9 @@ def build_codec(model: ModelConfig) -> Codec:
 
 
 def _module_weights(path: Path, name: str) -> Mapping[str, Tensor]:
-    """A module's tensors: a file of just them, or a run's checkpoint that holds a module of that name."""
-    tensors: Mapping[str, Tensor] = checkpoints.load_foreign(path)
+    """A module's tensors: a file or a folder of just them, or a run's checkpoint that holds a module of that name."""
+    arrays = path.is_dir() and any(path.glob("*.npy"))
+    tensors: Mapping[str, Tensor] = checkpoints.load_foreign(path if arrays else checkpoint_file(path))
     prefix = f"model.{name}."
     of_run = {key.removeprefix(prefix): x for key, x in tensors.items() if key.startswith(prefix)}
     return of_run or tensors

@@ -20,8 +20,10 @@ MOST_FINEST = 6
 """At 1/2^6 of its size a picture, whose sides are multiples of 64, has still a pixel."""
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of R, G and B that published weights expect pictures to be normalised by."""
-_PUBLISHED = re.compile(r"(?:(?:module|net)Basic|Blocks)\.(\d+)\.(?:(?:module|net)Basic\.)?(\d+\.(?:weight|bias))")
-"""Names of ports of the published networks: the level, from the coarsest, and the layer in it."""
+_PUBLISHED = re.compile(r"(?:(?:module|net)Basic|Blocks)\.(\d+)\.(?:(?:module|net)Basic\.)?(\d+)\.(weight|bias)")
+"""Names of ports of the published networks: the level, from the coarsest, the layer in it, and which tensor."""
+_ARRAYS = re.compile(r"modelL(\d+)_F-(\d+)-(weight|bias)")
+"""Their names as arrays of PyTorchVideoCompression: the level and the convolution in it count from 1."""
 
 
 @codec_module(
@@ -85,24 +87,36 @@ class SPyNet(nn.Module):
         return pictures
 
     def translate_weights(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Tensors of a port of the published networks (``moduleBasic.N.moduleBasic.M``, ``Blocks.N.M``) by names here.
+        """Tensors of the published networks by names here: those of ports (``moduleBasic.N.moduleBasic.M``,
+        ``Blocks.N.M``), or arrays of PyTorchVideoCompression (``modelLN_F-M-weight``).
 
         Their last network is that of the full size; the levels that this estimator has are taken. Others' tensors are
         returned as they are. Raises `CheckpointError` where it has levels that they lack, or ``imagenet`` is False.
         """
-        found = {name: match for name in tensors if (match := _PUBLISHED.fullmatch(name))}
+        found = {name: place for name in tensors if (place := _published_place(name))}
         if not found:
             return tensors
-        count = 1 + max(int(match[1]) for match in found.values())
+        count = 1 + max(level for level, _ in found.values())
         coarsest = count - self.finest - len(self.networks)
         if coarsest < 0 or not self.imagenet:
             raise CheckpointError(
                 f"published weights of SPyNet with {count} levels; expected arguments with levels + finest of at most "
                 f'{count}, "kernel_size": 7 and "imagenet": true'
             )
-        of_level = {name: (int(match[1]) - coarsest, match[2]) for name, match in found.items()}
-        own = range(len(self.networks))
-        return {f"networks.{i}.{layer}": tensors[name] for name, (i, layer) in of_level.items() if i in own}
+        return {
+            f"networks.{level - coarsest}.{layer}": tensors[name]
+            for name, (level, layer) in found.items()
+            if level - coarsest in range(len(self.networks))
+        }
+
+
+def _published_place(name: str) -> tuple[int, str] | None:
+    """The level, from the coarsest, and the layer's tensor in it that a published name stands for; None of others."""
+    if match := _PUBLISHED.fullmatch(name):
+        return int(match[1]), f"{match[2]}.{match[3]}"
+    if match := _ARRAYS.fullmatch(name):
+        return int(match[1]) - 1, f"{2 * int(match[2]) - 2}.{match[3]}"
+    return None
 
 
 def _level_network(kernel_size: int, widths: tuple[int, ...]) -> nn.Sequential:
