@@ -22,11 +22,11 @@ LEAST = "--lmda 2048 --model_config baseline.csv --run_config baseline.cfg"
 PARSERS = [parse_trainer, parse_tester]
 
 DESIGN_FLAGS = """
---experiment_name NAME --experiment_key KEY --project_name NAME --i_lmda 512 --patch_size 128 --ssim
---ssim_factor 0.1 --aux --static --static_rate 0.2 --device cpu --gpu 2 --no_sanity --no_comet --no_image
---test_datasets UVG HEVC-B --test_seqs Beauty --per_val 2 --per_save 3 --restore load --checkpoint . --not_load_I
---num_workers 1 --start_epoch 4 --end_epoch 5 --max_minutes 1.5 --save_dir DIR --final_copy COPY --print_model
---precision 32 --compile --seed 7 --set steps=3 lr=1e-3
+--experiment_name NAME --experiment_key 0123456789abcdef0123456789abcdef --project_name NAME --i_lmda 512
+--patch_size 128 --ssim --ssim_factor 0.1 --aux --static --static_rate 0.2 --device cpu --gpu 2 --no_sanity --no_comet
+--no_image --test_datasets UVG HEVC-B --test_seqs Beauty --per_val 2 --per_save 3 --restore load --checkpoint .
+--not_load_I --num_workers 1 --start_epoch 4 --end_epoch 5 --max_minutes 1.5 --save_dir DIR --final_copy COPY
+--print_model --precision 32 --compile --seed 7 --set steps=3 lr=1e-3
 """
 
 
@@ -72,13 +72,13 @@ def test_the_tester_command_of_the_readme(tmp_path: Path) -> None:
 
 def test_every_flag_of_the_trainer_sets_its_field() -> None:
     assert train(DESIGN_FLAGS) == TrainOptions(
-        lmda=2048.0, model_config="baseline.csv", run_config="baseline.cfg",
-        experiment_name="NAME", experiment_key="KEY", project_name="NAME", i_lmda=512.0, patch_size=128, ssim=True,
-        ssim_factor=0.1, aux=True, static=True, static_rate=0.2, device="cpu", gpu=2, no_sanity=True, no_comet=True,
-        no_image=True, test_datasets=("UVG", "HEVC-B"), test_seqs=("Beauty",), per_val=2, per_save=3, restore="load",
-        checkpoint=Path("."), not_load_I=True, num_workers=1, start_epoch=4, end_epoch=5, max_minutes=1.5,
-        save_dir=Path("DIR"), final_copy=Path("COPY"), print_model=True, precision="32", compile=True, seed=7,
-        set=("steps=3", "lr=1e-3"),
+        lmda=2048.0, model_config="baseline.csv", run_config="baseline.cfg", experiment_name="NAME",
+        experiment_key="0123456789abcdef0123456789abcdef", project_name="NAME", i_lmda=512.0, patch_size=128,
+        ssim=True, ssim_factor=0.1, aux=True, static=True, static_rate=0.2, device="cpu", gpu=2, no_sanity=True,
+        no_comet=True, no_image=True, test_datasets=("UVG", "HEVC-B"), test_seqs=("Beauty",), per_val=2, per_save=3,
+        restore="load", checkpoint=Path("."), not_load_I=True, num_workers=1, start_epoch=4, end_epoch=5,
+        max_minutes=1.5, save_dir=Path("DIR"), final_copy=Path("COPY"), print_model=True, precision="32",
+        compile=True, seed=7, set=("steps=3", "lr=1e-3"),
     )  # fmt: skip
 
 

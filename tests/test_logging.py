@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.small_model import SmallModel
+from torchDVC import trainer
 from torchDVC.results.run_folder import RunFolder
 from torchDVC.training import comet as comet_logging
 from torchDVC.training import logging as metrics_logging
@@ -283,9 +285,25 @@ def test_the_example_of_keys_json_has_the_right_names() -> None:
     assert {"api_key", "workspace"} == set(json.loads(example.read_text()))
 
 
-def test_an_impossible_experiment_key_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--experiment_key 'short': expected 32 to 50 letters and digits"):
-        logger(tmp_path, key="short")
+def test_keys_are_refused_before_anything_runs(
+    small_model: SmallModel, keys: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys.write_text("{}")
+    flags = [flag for flag in small_model.train_flags("run") if flag not in ("--no_comet", "--no_sanity")]
+    assert trainer.main(flags) == 2
+    said = 'expected JSON with "api_key" and "workspace"; see keys.example.json beside it'
+    assert capsys.readouterr().err == f"{keys}: {said}\n"
+    assert trainer.main([*flags, "--experiment_key", "short"]) == 2
+    assert capsys.readouterr().err == "--experiment_key 'short'; expected 32 to 50 letters and digits\n"
+    assert not (small_model.path / "run").exists()
+
+
+def test_what_the_environment_has_not_stands_in_keys_json(keys: Path, keyed: pytest.MonkeyPatch) -> None:
+    keys.write_text('{"api_key": null, "workspace": "lab", "project": ["ours"]}')
+    keyed.setenv("COMET_API_KEY", "secret")
+    assert comet_logging.comet_keys() == ("secret", "lab")
+    keyed.delenv("COMET_API_KEY")
+    assert comet_logging.comet_keys() == ("", "lab")
 
 
 def test_logging_imports_neither_torch_nor_comet() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,12 @@ def _restore(text: str) -> str:
 def _assignment(text: str) -> str:
     if not text.partition("=")[0].strip() or "=" not in text:
         raise Unexpected("KEY=VALUE, a key of the cfg and its value")
+    return text
+
+
+def _experiment_key(text: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z]{32,50}", text):
+        raise Unexpected("32 to 50 letters and digits")
     return text
 
 
@@ -127,7 +134,7 @@ class RunOptions(ClipFlags):
         default=None,
     )
     experiment_key: str | None = flag(
-        words, "key of a Comet experiment to go on with", group=RESULTS, metavar="KEY", default=None
+        _experiment_key, "key of a Comet experiment to go on with", group=RESULTS, metavar="KEY", default=None
     )
     project_name: str = flag(words, "Comet project", group=RESULTS, metavar="NAME", default="torchDVC")
     save_dir: Path | None = flag(any_path, "folder for the results", group=RESULTS, metavar="DIR", default=None)

@@ -109,7 +109,7 @@ def comet_experiment(settings: CometSettings, metrics: MetricsFile) -> OnlineCom
 
 def comet_keys() -> tuple[str, str]:
     """API key and workspace, each from the environment, else from ``keys.json``; empty texts where there is none."""
-    filed = {} if os.environ.get("COMET_API_KEY") or not KEYS_FILE.exists() else _read_keys(KEYS_FILE)
+    filed = _read_keys(KEYS_FILE) if KEYS_FILE.exists() else {}
     api_key, workspace = (
         os.environ.get(f"COMET_{name.upper()}") or filed.get(name) or "" for name in ("api_key", "workspace")
     )
@@ -120,7 +120,7 @@ def _read_keys(path: Path) -> dict[str, str]:
     """What ``keys.json`` says: ``{"api_key": …, "workspace": …}``, the workspace or not."""
     try:
         keys = json.loads(path.read_text(encoding="utf-8-sig"))
-        return {"api_key": str(keys["api_key"]), "workspace": str(keys.get("workspace") or "")}
+        return {"api_key": str(keys["api_key"] or ""), "workspace": str(keys.get("workspace") or "")}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         expected = 'JSON with "api_key" and "workspace"; see keys.example.json beside it'
         raise ConfigError([f"{path}: expected {expected}"]) from error

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from torchDVC.training.comet import CometSettings, comet_experiment, comet_keys
+from torchDVC.training.comet import CometSettings, comet_experiment
 from torchDVC.training.metrics_file import MetricsFile, Value
 from torchDVC.training.tensorboard import TensorBoard
-from torchDVC.util.errors import ConfigError
 
 _log = logging.getLogger("torchDVC")
 
@@ -46,10 +44,6 @@ class MetricsLogger:
     def __init__(self, folder: str | Path, *, project: str, name: str, key: str | None = None, comet: bool = True,
                  resume_step: int | None = None, configuration: Mapping[str, Any] | None = None) -> None:
         folder = Path(folder)
-        if key is not None and not re.fullmatch(r"[0-9A-Za-z]{32,50}", key):
-            raise ConfigError([f"--experiment_key '{key}': expected 32 to 50 letters and digits"])
-        if comet:
-            comet_keys()  # refuses what keys.json says before anything is changed
         self._csv = MetricsFile(folder / "metrics.csv", resume_step)
         self._start = time.monotonic() - self._csv.seconds()
         self._others: list[Sink] = []

@@ -12,17 +12,19 @@ from torchDVC.dataset.sources import cut_list
 from torchDVC.dataset.testing import TestSequence
 from torchDVC.dataset.training import listed_clips
 from torchDVC.models.codec import Codec
-from torchDVC.training.optimizers import named_by, trained_parameters, trained_parts
+from torchDVC.training.comet import comet_keys
+from torchDVC.training.optimizers import full_name, named_by, parts_of, trained_parameters
 from torchDVC.training.validation import frames_read, validation_sequences
 from torchDVC.util.errors import ConfigError, DataError, nearest
 
 
 def check_plan(stages: Sequence[Stage], options: TrainOptions, codec: Codec) -> None:
-    """Raises one `ConfigError` with every problem of the stages to come."""
+    """Raises one `ConfigError` with every problem of the stages to come, and of where their numbers are to go."""
     problems = [
         *_problems_of_codec(stages, codec),
         *_problems_of_data(stages, options),
         *_problems_of_validation(stages, options),
+        *_problems_of_logging(options),
     ]
     if problems:
         raise ConfigError(dict.fromkeys(problems))
@@ -35,13 +37,14 @@ def _problems_of_codec(stages: Sequence[Stage], codec: Codec) -> Iterator[str]:
             yield f"{stage.place('lmda')}: lmda {low:g}:{high:g} needs modules with quality levels; see 'levels'"
         known = [name for name, _ in codec.named_parameters()]
         for pattern in stage.freeze:
-            if not any(named_by(name)(pattern) for name in known):
+            if not any(named_by(name)(full_name(codec, pattern)) for name in known):
                 expected = f"expected a pattern of names such as {known[-1]}" if known else "expected no freeze"
                 yield f"{stage.place('freeze')}: freeze '{pattern}' fits no parameter of the model; {expected}"
-        for part, prefix in trained_parts(codec, stage).items():
-            if not any(f"{name}.".startswith(prefix) for name in known):
-                of = {name.split(".")[1] for name in known if name.startswith(prefix.partition(".")[0] + ".")}
-                yield f"{stage.place('train')}: train has '{part}', no part of that module{nearest(part[2:], of)}"
+        for part in stage.parts:
+            name = full_name(codec, part)
+            if not any(f"{parameter}.".startswith(f"{name}.") for parameter in known):
+                hint = nearest(part[2:], parts_of(codec, name.partition(".")[0]))
+                yield f"{stage.place('train')}: train has '{part}', no part of that module{hint}"
         if not trained_parameters(codec, stage) and not _learns_by_coding(codec, stage):
             rest = f" but what freeze = {' '.join(stage.freeze)} names" if stage.freeze else ""
             yield f"{stage.place('train')}: train '{stage.train}' has nothing to learn{rest}; expected a network"
@@ -82,6 +85,14 @@ def _problems_of_validation(stages: Sequence[Stage], options: TrainOptions) -> I
                     f"{stage.place('frames')}: stage {stage.name} is validated on {least} frames, {name} has {length}; "
                     "expected longer clips (--test_datasets, --test_seqs) or less frames"
                 )
+
+
+def _problems_of_logging(options: TrainOptions) -> Sequence[str]:
+    try:
+        _ = options.no_comet or comet_keys()
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 def _name(sequence: TestSequence) -> str:
