@@ -269,6 +269,11 @@ class Forgetful(nn.Module):
 class TooSmall(nn.Module):
     def __init__(self): super().__init__()
     def forward(self, state, stream): return {"recon": torch.zeros(state.batch, 3, 8, 8)}
+
+@codec_module(writes="recon")
+class Bare(nn.Module):
+    def __init__(self): super().__init__()
+    def forward(self, state, stream): return grey(state)
 '''
 
 
@@ -276,7 +281,7 @@ class TooSmall(nn.Module):
 def witnesses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Codec:
     (tmp_path / "witness.py").write_text(WITNESS)
     monkeypatch.setenv("TORCHDVC_PLUGINS", str(tmp_path))
-    lines = ["w,witness,Witness", "m,marker,Marker", "f,forgetful,Forgetful", "s,small,TooSmall"]
+    lines = ["w,witness,Witness", "m,marker,Marker", "f,forgetful,Forgetful", "s,small,TooSmall", "b,bare,Bare"]
     (tmp_path / "m.csv").write_text("\n".join(["code,name,type,args,weights", *lines]) + "\n")
     return Codec(load_model_config(str(tmp_path / "m.csv")))
 
@@ -314,6 +319,7 @@ def test_a_reset_leaves_pictures_alone(witnesses: Codec) -> None:
     [
         ("f", "forgetful (f): Forgetful wrote one; its declaration says one two"),
         ("s", "small (s): TooSmall wrote 'recon' of shape (1, 3, 8, 8); expected a picture, (1, 3, 64, 64)"),
+        ("b", "bare (b): Bare gave Tensor; expected a dict of what it writes: recon"),
     ],
 )
 def test_a_module_that_breaks_its_word_is_named(witnesses: Codec, mode: str, problem: str) -> None:

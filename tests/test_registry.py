@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from torchDVC.advance_modules import load_class, module_types
+from torchDVC.config import load_model_config
 from torchDVC.config.problems import Report
 from torchDVC.config.registry import LATENT, Parameter
 from torchDVC.config.scan import scan
+from torchDVC.models.weights import build_codec
 from torchDVC.util.errors import ConfigError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -121,6 +123,26 @@ def test_all_bad_files_are_reported_together(plugins: Path) -> None:
     (plugins / "a.py").write_text("@codec_module(\n")
     (plugins / "b.py").write_text("@codec_module()\nclass B: ...\n")
     assert [problem.split(":")[0] for problem in problems()] == ["a.py", "b.py"]
+
+
+def test_a_model_that_names_a_type_of_a_bad_file_is_told_which_it_is(plugins: Path) -> None:
+    (plugins / "mine.py").write_text(HEAD + "@codec_module(writes='x')\nclass Mine(nn.Module):\n    def f(self) pass\n")
+    (plugins / "m.csv").write_text("code,name,type,args,weights\nm,mine,Mine,,\n")
+    with pytest.raises(ConfigError) as caught:
+        load_model_config("m.csv")
+    assert caught.value.problems == (
+        "mine.py:5: not Python: expected ':'",
+        "m.csv:2: unknown module type 'Mine'; mine.py:4 has a class of this name, which cannot be read as it stands",
+    )
+
+
+def test_a_package_that_a_plugin_lacks_is_one_line(plugins: Path) -> None:
+    source = "import no_such_package\n" + HEAD.partition("\n")[2] + "@codec_module(writes='x')\n"
+    (plugins / "mine.py").write_text(source + "class Mine:\n    def __init__(self): ...\n")
+    (plugins / "m.csv").write_text("code,name,type,args,weights\nm,mine,Mine,,\n")
+    with pytest.raises(ConfigError) as caught:
+        build_codec(load_model_config("m.csv"))
+    assert caught.value.problems == ("m.csv:2: Mine: No module named 'no_such_package'",)
 
 
 def test_a_missing_plugin_folder_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

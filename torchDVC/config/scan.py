@@ -68,7 +68,9 @@ def undeclared(name: str) -> str:
         found = begins.search(file.read_text(encoding="utf-8", errors="replace"))
         if found:
             line = found.string.count("\n", 0, found.start()) + 1
-            return f"; {short_path(file)}:{line} has a class of this name, which needs @{MODULE}(reads=…, writes=…)"
+            faulty = any(isinstance(item, _Fault) for item in _found_in(file))
+            missing = "cannot be read as it stands" if faulty else f"needs @{MODULE}(reads=…, writes=…)"
+            return f"; {short_path(file)}:{line} has a class of this name, which {missing}"
     return ""
 
 
@@ -111,8 +113,7 @@ def _source_files(report: Report) -> Iterable[Path]:
 
 def _types_of(file: Path, report: Report) -> Iterator[ModuleType]:
     try:
-        status = file.stat()
-        found = _parsed(file, status.st_mtime_ns, status.st_size)
+        found = _found_in(file)
     except OSError as error:
         report.add(Where(file), f"cannot be read: {error.strerror}")
         return
@@ -127,6 +128,11 @@ def _types_of(file: Path, report: Report) -> Iterator[ModuleType]:
 class _Fault:
     line: int
     what: str
+
+
+def _found_in(file: Path) -> tuple[ModuleType | _Fault, ...]:
+    status = file.stat()
+    return _parsed(file, status.st_mtime_ns, status.st_size)
 
 
 @functools.cache

@@ -97,7 +97,7 @@ class Codec(nn.Module):
                 continue
             try:
                 self.add_module(spec.name, load_class(spec.type)(**spec.args))
-            except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+            except (ImportError, RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
                 problems.append(f"{spec.where}: {spec.type.name}: {first_line(error)}")
         if len(config.levels) > 1:
             problems.append(f"{config.path}: modules of unequal quality levels: {levels_said(config.levels)}")
@@ -200,11 +200,12 @@ def evaluating(codec: Codec) -> Iterator[None]:
             module.training = True
 
 
-def _checked(
-    spec: ModuleSpec, written: Mapping[str, Tensor], state: FrameState, form: PictureFormat
-) -> dict[str, str]:
+def _checked(spec: ModuleSpec, written: Any, state: FrameState, form: PictureFormat) -> dict[str, str]:
     """The kinds of what a module wrote; raises `ModuleError` where that is not what its declaration says."""
     declared = dict(zip(spec.type.writes, spec.type.kinds, strict=True))
+    if not isinstance(written, Mapping):
+        found = f"{spec}: {spec.type.name} gave {type(written).__name__}"
+        raise ModuleError(f"{found}; expected a dict of what it writes: {', '.join(declared)}")
     if written.keys() != declared.keys():
         found = " ".join(written) or "nothing"
         raise ModuleError(f"{spec}: {spec.type.name} wrote {found}; its declaration says {' '.join(declared)}")
