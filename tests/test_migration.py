@@ -104,16 +104,28 @@ def test_validation_may_have_other_references_than_training(small_model: SmallMo
     assert torch.isfinite(torch.tensor(list(found.values()))).all()
 
 
+def different_parts(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    """The parts of modules any of whose tensors differ."""
+    return {".".join(name.split(".")[:2]) for name in before if not torch.equal(before[name], after[name])} - {"lmdas"}
+
+
 def test_a_part_of_a_module_may_learn_alone(small_model: SmallModel, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of the residual codec the synthesis, and the compensator whole."""
+    """Of the residual codec the synthesis, and the compensator whole; then its latent codec, in each way to say so."""
     stage = "imode = i\npmode = emcr\nsteps = 1\ndata = DATA\nbatch_size = 1\npatch_size = 64\n"
     first = f"[process: a]\ntrain = c\nlr = 0\naux_lr = 0\n{stage}\n"
     small_model.write("a.cfg", first + f"[process: b]\ntrain = c r.g_s\n{stage}")
     assert small_model.train("run", cfg="a.cfg") == 0
-    before, after = small_model.weights("run", "01_a"), small_model.weights("run")
-    moved = {".".join(name.split(".")[:2]) for name in before if not torch.equal(before[name], after[name])}
+    moved = different_parts(small_model.weights("run", "01_a"), small_model.weights("run"))
     assert {name for name in moved if name.startswith("residual")} == {"residual_codec.g_s"}
-    assert {name.split(".")[0] for name in moved} - {"lmdas"} == {"residual_codec", "motion_compensator"}
+    assert {name.split(".")[0] for name in moved} == {"residual_codec", "motion_compensator"}
+    for keys in ("train = r.hyperprior", "train = cr\nfreeze = c r.g_*"):
+        small_model.write("b.cfg", first + f"[process: b]\n{keys}\n{stage}")
+        assert small_model.train("hyper", cfg="b.cfg") == 0
+        moved = different_parts(small_model.weights("hyper", "01_a"), small_model.weights("hyper"))
+        assert moved == {"residual_codec.latent"}
+    small_model.write("b.cfg", f"[process: b]\ntrain = r\nfreeze = r.g_? r.hyperprior\n{stage}")
+    assert small_model.train("none", cfg="b.cfg") == 2
+    assert "train 'r' has nothing to learn but what freeze = r.g_? r.hyperprior names" in capsys.readouterr().err
     cfg = small_model.write("a.cfg", f"[process: a]\ntrain = c r.g_z\n{stage}")
     assert small_model.train("other", cfg="a.cfg") == 2
     assert f"{cfg}:2: train has 'r.g_z', no part of that module; did you mean 'g_s'?\n" in capsys.readouterr().err

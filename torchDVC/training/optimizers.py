@@ -51,12 +51,12 @@ def enter_stage(codec: Codec, optimizer: torch.optim.Optimizer, stage: Stage, au
 def trained_parameters(codec: Codec, stage: Stage) -> dict[str, nn.Parameter]:
     """What a stage trains, by name: the parameters of its modules, or of parts, but those that ``freeze`` names."""
     learning = {f"{codec.config.by_code(code).name}." for code in stage.train if code not in _in_parts(stage)}
-    learning |= set(trained_parts(codec, stage).values())
+    learning |= {f"{full_name(codec, part)}." for part in stage.parts}
+    frozen = [full_name(codec, pattern) for pattern in stage.freeze]
     return {
         name: parameter
         for name, parameter in codec.named_parameters()
-        if any(f"{name}.".startswith(prefix) for prefix in learning)
-        and not any(map(named_by(name), stage.freeze))
+        if any(f"{name}.".startswith(prefix) for prefix in learning) and not any(map(named_by(name), frozen))
     }
 
 
@@ -67,10 +67,26 @@ def named_by(parameter: str) -> Callable[[str], bool]:
     return lambda pattern: bool(fnmatch.filter(names, pattern))
 
 
-def trained_parts(codec: Codec, stage: Stage) -> dict[str, str]:
-    """What the names of the parameters begin with of each part that ``train`` names."""
-    split = {part: part.split(".", 1) for part in stage.parts}
-    return {part: f"{codec.config.by_code(code).name}.{path}." for part, (code, path) in split.items()}
+def full_name(codec: Codec, given: str) -> str:
+    """A part, or a pattern, that begins with a module's code, as names of parameters begin; others as they are.
+
+    A part is named as it is called there, or by the type that fills a slot: ``r.latent`` may be ``r.hyperprior``.
+    """
+    code, _, path = given.partition(".")
+    module = next((spec.name for spec in codec.config.modules if spec.code == code), None)
+    if module is None or hasattr(codec, code):
+        return given
+    part, *rest = path.split(".")
+    return ".".join(filter(None, (module, parts_of(codec, module).get(part, part), *rest)))
+
+
+def parts_of(codec: Codec, module: str) -> dict[str, str]:
+    """Where the parts of a module are that have parameters, by all that they may be called."""
+    whole = codec.get_submodule(module)
+    own = {name.split(".")[0] for name, _ in whole.named_parameters()}
+    below = reversed([(name, part) for name, part in whole.named_modules() if name])
+    of_types = {type(part).__name__.lower(): name for name, part in below if hasattr(part, "module_type")}
+    return of_types | {name: name for name in own}
 
 
 def _in_parts(stage: Stage) -> set[str]:
