@@ -378,3 +378,14 @@ def test_what_processes_have_kept_of_functions_of_one_name_is_told_apart(tmp_pat
     for program, expected in (("one(1), three(1)", "1 3"), ("both(1)", "23")):
         run = [sys.executable, "-c", f"from pair import *; print({program})"]
         assert subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip() == expected
+
+
+def test_kernels_say_once_that_they_are_compiled_and_nothing_where_they_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "pair.py").write_text(
+        "from torchDVC.modules.block.kernel import kernel\n\n\n"
+        "@kernel\ndef inner(x):\n    return x + 1\n\n\n@kernel\ndef outer(x):\n    return inner(x)\n"
+    )
+    run = [sys.executable, "-c", "from pair import outer; print(outer(1))"]
+    first, second = (subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True) for _ in range(2))
+    assert (first.stdout, second.stdout) == ("2\n", "2\n")
+    assert (first.stderr.count("compiling"), second.stderr) == (1, "")

@@ -200,8 +200,11 @@ def test_what_cannot_be_met_ends_at_the_last_level() -> None:
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The flags that name a small model of 9 quality levels."""
-    folder = tmp_path_factory.mktemp("levels")
-    model = make_small_model(folder, folder, levels=9)
+    return sources_of(tmp_path_factory.mktemp("levels"), levels=9)
+
+
+def sources_of(folder: Path, levels: int) -> list[str]:
+    model = make_small_model(folder, folder, levels=levels)
     checkpoint = folder / "trained.safetensors"
     checkpoints.save(checkpoint, {"model": lively(model.codec()).state_dict()})
     return ["--model_config", str(folder / "model.csv"), "--run_config", str(folder / "test.cfg"),
@@ -264,12 +267,37 @@ def test_a_bitrate_is_bits_per_second(
     assert bpp(tmp_path / "a.lcp") == pytest.approx(1.3 * ends[0], rel=0.05)
 
 
-def test_an_impossible_rate_is_told(
-    sources: list[str], clip: Path, ends: tuple[float, float], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert main(["encode", str(clip), str(tmp_path / "a.lcp"), *sources, "--bpp", f"{ends[0] / 2}"]) == 0
+@pytest.mark.parametrize(
+    ("end", "factor", "flags", "said"),
+    [
+        (0, 0.5, (), "larger: its quality is the coarsest already"),
+        (1, 2.0, ("--passes", "2"), "smaller: its quality is the finest already"),
+    ],
+)
+def test_a_rate_out_of_reach_is_told(
+    sources: list[str], clip: Path, ends: tuple[float, float], tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    end: int, factor: float, flags: tuple[str, ...], said: str,
+) -> None:  # fmt: skip
+    asked = ["--bpp", f"{factor * ends[end]}", *flags]
+    assert main(["encode", str(clip), str(tmp_path / "a.lcp"), *sources, *asked]) == 0
     (message,) = caplog.messages
-    assert "% larger: try --passes 2, unless its quality is the coarsest already" in message
+    assert message.endswith(said)
+
+
+def test_a_rate_that_one_pass_misses_is_told_with_a_remedy(
+    clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two levels and two frames: no file is near a rate between those of each level, and neither end is at fault."""
+    coded, flags = tmp_path / "a.lcp", [*sources_of(tmp_path, levels=2), "--frames", "2"]
+    sizes = []
+    for level in ("0", "1"):
+        assert main(["encode", str(clip), str(coded), *flags, "--quality", level]) == 0
+        sizes.append(coded.stat().st_size)
+    between = 4 * sum(sizes) / (2 * SIZE[0] * SIZE[1])
+    assert main(["encode", str(clip), str(coded), *flags, "--bpp", f"{between}"]) == 0
+    assert sizes[0] < coded.stat().st_size < sum(sizes) / 2 / 1.05
+    (message,) = caplog.messages
+    assert message.endswith("smaller: try --passes 2")
 
 
 def test_a_model_of_one_level_has_no_rate_to_choose(

@@ -41,7 +41,6 @@ from torchDVC.util.progress import Progress
 
 _log = logging.getLogger(__name__)
 
-_SIDES = (("smaller", "finest"), ("larger", "coarsest"))
 RATE_TOLERANCE = 0.05
 """A file that misses the rate asked for by a larger part than this gets a word about it."""
 PACED = 16
@@ -94,12 +93,12 @@ def encode(options: EncodeOptions) -> None:
         header = replace(header, quality=control.planned)
     with write_container(options.output, header) as writer:
         with Progress(reader.info.frames, options.input.name, unit="frame") as bar:
-            frames = _encode(model, writer, read_ahead(sources()), control, bar)
-        if not frames:
+            levels = _encode(model, writer, read_ahead(sources()), control, bar)
+        if not levels:
             raise DataError(f"{options.input}: no frames to encode")
-    size = options.output.stat().st_size
-    if bits is not None:
-        _warn_of_rate(size, frames, bits, header)
+    size, frames = options.output.stat().st_size, len(levels)
+    if bits is not None and (missed := _missed(size, frames, bits, header)):
+        _log.warning("%s%s", missed, _remedy(levels, model.codec.levels - 1, options.passes))
     how = f"model {model}" + f", rdoq {model.modes.rdoq:g}" * (model.modes.rdoq > 0)
     print(f"{options.output}: {frames} frames, {size} bytes, {', '.join(_rates(size, header, frames))}, {how}")
 
@@ -118,20 +117,20 @@ def _keep(model: Model) -> None:
 
 def _encode(
     model: Model, writer: ContainerWriter, sources: Iterable[Tensor], control: RateControl | None, bar: Progress
-) -> int:
-    """Write all frames, under control or with the header's quality; returns how many there were."""
-    frames, pace, header = 0, _Pace(), writer.header
+) -> list[int]:
+    """Write all frames, under control or with the header's quality; returns the level of each."""
+    levels, pace, header = list[int](), _Pace(), writer.header
     if control:
         how: dict[str, Any] = {"quality": control.level, "revise": lambda p: control.revise(p.frame, size_of(p))}
     else:
         how = {"at_once": periods_at_once(model.codec, header.structure, (header.height, header.width))}
     for picture in write_frames(model, writer, sources, **how):
-        frames += 1
+        levels.append(int(picture.quality))
         if control:
             control.spend(picture.frame, 8 * writer.size - control.spent)
         bpp, bitrate = _rates(writer.size, header, max(1, writer.count))
         bar.update(rate=bpp, bitrate=bitrate, pace=pace.next())
-    return frames
+    return levels
 
 
 def _encoding_model(options: EncodeOptions) -> Model:
@@ -153,13 +152,21 @@ def _bits_asked(options: EncodeOptions, info: VideoInfo) -> float | None:
     return None if options.bpp is None else options.bpp * info.width * info.height
 
 
-def _warn_of_rate(size: int, frames: int, bits: float, header: Header) -> None:
-    """Say where a file missed the rate that was asked for, and what may help."""
+def _missed(size: int, frames: int, bits: float, header: Header) -> str:
+    """How far a file is from the rate that was asked for; empty where it is within `RATE_TOLERANCE`."""
     off = 8 * size / (bits * frames) - 1
-    if abs(off) > RATE_TOLERANCE:
-        asked, side, end = " or ".join(_rates(bits * frames / 8, header, frames)), *_SIDES[off > 0]
-        _log.warning("asked for %s; the file is %.0f %% %s: try --passes 2, unless its quality is the %s already",
-                     asked, abs(100 * off), side, end)  # fmt: skip
+    if abs(off) <= RATE_TOLERANCE:
+        return ""
+    asked = " or ".join(_rates(bits * frames / 8, header, frames))
+    return f"asked for {asked}; the file is {abs(100 * off):.0f} % {'larger' if off > 0 else 'smaller'}"
+
+
+def _remedy(levels: Iterable[int], highest: int, passes: int) -> str:
+    """What may bring a file nearer to its rate, or why nothing does."""
+    for level, end in ((0, "coarsest"), (highest, "finest")):
+        if set(levels) == {level}:
+            return f": its quality is the {end} already"
+    return ": try --passes 2" if passes == 1 else ""
 
 
 def decode(options: DecodeOptions) -> None:

@@ -22,16 +22,18 @@ from numba.core.caching import IndexDataCacheFile
 FunctionIdentity._unique_ids = count(secrets.randbits(48))
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], missing: Callable[[], object] = lambda: None) -> Callable[..., Any]:
     """Compile, and keep the machine code beside the function's file, else in the user's cache folder, else in memory.
 
     What is kept holds as long as no file of that folder changes, nor of this one: numba by itself looks at the
-    function's file alone, and not at those of the functions that it calls.
+    function's file alone, and not at those of the functions that it calls. ``missing`` is called before anything that
+    is not kept is compiled.
     """
     try:
         found: Any = numba.njit(function, cache=True, nogil=True)
         kept, stamp = found._cache, _stamp(Path(function.__code__.co_filename).parent)
         kept._cache_file = _KeptCode(kept.cache_path, kept._impl.filename_base, stamp)
+        kept._cache_file.missing = missing
     except (RuntimeError, AttributeError):  # no folder may be written to, or a numba that keeps code in another way
         return numba.njit(function, nogil=True)
     return found
@@ -49,7 +51,12 @@ class _KeptCode(IndexDataCacheFile):
     """What is kept of a function, by its arguments: read and written by one process at a time.
 
     The index names nothing but what is there already, whenever a process is killed.
+
+    Attributes:
+        missing: called where what is asked for is not kept.
     """
+
+    missing: Callable[[], object]
 
     def save(self, key: Hashable, data: object) -> None:
         with _alone(self._cache_path):
@@ -63,7 +70,10 @@ class _KeptCode(IndexDataCacheFile):
 
     def load(self, key: Hashable) -> object:
         with _alone(self._cache_path):
-            return super().load(key)
+            found: object = super().load(key)
+        if found is None:
+            self.missing()
+        return found
 
 
 @contextlib.contextmanager

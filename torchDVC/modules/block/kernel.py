@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numba
 from numba.core import types
 
 from torchDVC.entropy.machine_code import compiled
+
+_log = logging.getLogger(__name__)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -17,7 +21,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     numba would compile a version for every constant that a caller passes, and with it for all that is called from
     there: some thousand in place of about a hundred.
     """
-    dispatcher: Any = compiled(function)
+    dispatcher: Any = compiled(function, _say_once)
     template = dispatcher.get_call_template
     dispatcher.get_call_template = lambda args, kws: template(tuple(map(_widened, args)), kws)
     return dispatcher
@@ -26,3 +30,8 @@ def kernel(function: Callable[..., Any]) -> Any:
 def _widened(kind: Any) -> Any:
     kind = types.unliteral(kind)
     return numba.int64 if isinstance(kind, types.Integer | types.Boolean) else kind
+
+
+@cache
+def _say_once() -> None:
+    _log.warning("compiling this codec for this machine, once: it takes a minute or two")
