@@ -135,6 +135,18 @@ def test_bursts_in_still_content_are_paid_for(level: int) -> None:
     assert again.spent == pytest.approx(asked * FRAMES, rel=0.02)
 
 
+@pytest.mark.parametrize("factor", [1 / 4, 8.0])
+def test_what_was_expected_goes_as_soon_as_frames_have_shown_better(factor: float) -> None:
+    """All but the frames that were tried take four times what is expected of them, or an eighth."""
+    structure, usual = CodingStructure(32), codec(64, 6, seed=1)
+    order = structure.order(FRAMES)
+    seen = {frame.index: factor for frame in order if frame.type != "I"}
+    asked = sum(usual(frame, 30) for frame in order) / FRAMES
+    control = controlled(64, usual, asked, structure, FRAMES, seen)
+    run(control, order, usual)
+    assert control.spent == pytest.approx(asked * FRAMES, rel=0.02)
+
+
 def test_a_clip_of_unknown_length_keeps_the_rate() -> None:
     structure, bits = CodingStructure(32), codec(64, 6)
     order = structure.order(400)

@@ -28,8 +28,8 @@ WINDOW = 96
 MEMORY = {"I": 1, "P": 32, "B": 32}
 """How many of the latest frames of a kind tell what the next ones take: whole periods of a quality cascade."""
 DOUBT = (1 / 8, 1 / 16)
-"""Share of the frames of a memory that what was expected counts for beside them, without a first pass and with one;
-each with the bits of those to come: a few frames that take next to nothing do not say that all do."""
+"""What was expected counts for this share of the frames that a memory lacks, without a first pass and with one; each
+with the bits of those to come: a few frames that take next to nothing do not say that all do."""
 SLACK = (0.01, 0.005)
 """Shares of the bits within which a plan holds as it is, without a first pass and with one: rather a steady level."""
 RISE, FALL = 1 / 64, 1 / 8
@@ -172,8 +172,9 @@ class RateControl:
             parts.append((1.0, self._retried(coded)))
         for kind, own in kinds.items():
             bits = self._forecast.of(own)
-            doubt = self._doubt * MEMORY[kind[0]] * bits(self._level) / len(own)
-            parts.append((_ratio(latest.get(kind, ()), doubt), bits))
+            seen = latest.get(kind, [])
+            doubt = self._doubt * max(0, MEMORY[kind[0]] - len(seen)) * bits(self._level) / len(own)
+            parts.append((_ratio(seen, doubt), bits))
         return lambda level: sum(ratio * bits(level) for ratio, bits in parts)
 
     def _retried(self, frame: CodedFrame) -> Callable[[float], float]:
