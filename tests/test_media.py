@@ -254,6 +254,22 @@ def test_codes_stay_what_they_are_in_their_range(
     assert found == [[code] for code in eight.get(value_range, eight[0])]
 
 
+@pytest.mark.skipif(not hasattr(av.VideoFrame, "rotation"), reason="this PyAV does not say")
+def test_a_tag_that_turns_pictures_is_named_and_not_applied(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", "libx264")
+    before, stored = open_video(path), path.read_bytes()
+    assert "turned" not in str(before.info)
+    one, minus = (value.to_bytes(4, "big", signed=True) for value in (1 << 16, -(1 << 16)))
+    upright = one + bytes(12) + one
+    turned = bytes(4) + one + bytes(4) + minus + bytes(4)
+    track = stored.index(b"tkhd")
+    path.write_bytes(stored[:track] + stored[track:].replace(upright, turned, 1))
+    after = open_video(path)
+    assert str(after.info).count("not turned by the 270 degrees of its tag") == 1
+    assert (after.info.width, after.info.height) == (before.info.width, before.info.height)
+    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(before, after, strict=True))
+
+
 @pytest.mark.parametrize("form", ["gbrp10le", "gbrp12le", "gbrp16le", "bgr0"])
 def test_rgb_of_any_depth_is_rounded_to_8_bits(tmp_path: Path, form: str) -> None:
     bits = av.VideoFormat(form).components[0].bits

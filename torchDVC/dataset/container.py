@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -58,6 +59,7 @@ class MediaReader(VideoReader):
             count = _count(first, pictures, options.frames) if options.count else None
             size = first.width, first.height
             info = options.info(path, size, count, fps=_rate(stream), aspect=stream.sample_aspect_ratio, **tags)
+            info = replace(info, stored=info.stored + _tag_of_turning(first))
         self._begun = None if options.count else chain((first,), pictures)
         super().__init__(info)
 
@@ -81,6 +83,12 @@ class MediaReader(VideoReader):
             return Frame(rgb=rgb_of(picture), matrix=matrix, value_range=value_range)
         planes, bits = yuv_of(picture, value_range)
         return Frame(yuv=planes, matrix=matrix, value_range=value_range, bits=bits)
+
+
+def _tag_of_turning(picture: VideoFrame) -> str:
+    """What players do with the pictures of a phone held upright; here they stay as they are stored."""
+    degrees = getattr(picture, "rotation", 0) % 360  # earlier PyAV does not say
+    return f", not turned by the {degrees} degrees of its tag" if degrees else ""
 
 
 def _clip_stream(path: Path, container: InputContainer) -> av.VideoStream:
