@@ -394,3 +394,10 @@ def test_work_without_a_known_end_tells_the_time_taken(monkeypatch: pytest.Monke
         now = 3725
         bar.update(7)
     assert stream.getvalue().splitlines() == ["frames: 7 frames, 1:02:05 taken"]
+
+
+def test_work_that_did_not_begin_shows_nothing_in_a_log_file() -> None:
+    stream = io.StringIO()
+    with progress.Progress(10, "intra", done=4, stream=stream):
+        pass
+    assert stream.getvalue() == ""

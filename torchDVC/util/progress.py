@@ -87,7 +87,7 @@ class _Lines:
     def __init__(self, total: int | None, title: str, done: int, unit: str, stream: Any) -> None:
         self._total, self._title, self._unit, self._stream = total, title, unit, stream
         self._first = self._done = done
-        self._shown = -1
+        self._shown = done
         self._values: dict[str, object] = {}
         self._start = self._last = time.monotonic()
 
