@@ -78,8 +78,9 @@ def table(options: Options) -> Iterator[list[str]]:
     given = module_arguments(options.json)
     module = intra(given)
     module.load_state_dict(from_compressai(read(options.weights), given, str(options.weights)))
-    network = network_of(module, given)
-    for path, level in product(_files(options.pictures), _levels(given["levels"], options.quality)):
+    network, files = network_of(module, given), _readable(options.pictures)
+    _warm_up(network, module)
+    for path, level in product(files, _levels(given["levels"], options.quality)):
         picture = _read(path)
         name = path.name if given["levels"] == 1 else f"{path.name} q{level}"
         for coding in (_theirs(network, picture, level), _ours(module, picture, level)):
@@ -91,6 +92,19 @@ def _levels(count: int, asked: Sequence[int]) -> Sequence[int]:
     if max(asked, default=0) >= count:
         raise ConfigError([f"--quality {max(asked)}; expected 0 to {count - 1} with this model"])
     return asked or range(count)
+
+
+def _readable(paths: Sequence[Path]) -> list[Path]:
+    """The pictures that are named, and those of folders. Raises `DataError` with a line for each that is damaged."""
+    files, problems = list(_files(paths)), []
+    for path in files:
+        try:
+            _read(path)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(problems))
+    return files
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
@@ -111,6 +125,15 @@ def _read(path: Path) -> Tensor:
     from torchDVC.dataset.pictures import read_picture
 
     return torch.from_numpy(np.ascontiguousarray(read_picture(path)))[None].float() / 255
+
+
+def _warm_up(network: Any, module: Any) -> None:
+    """Code a small picture, so that what is built and compiled once is not counted as the time of the first one."""
+    import torch
+
+    picture = torch.zeros(1, 3, STRIDE, STRIDE)
+    _theirs(network, picture, 0)
+    _ours(module, picture, 0)
 
 
 def _theirs(network: Any, picture: Tensor, level: int) -> Coding:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchDVC.config.flags import argument, flag, parse_flags, switch_flag
-from torchDVC.config.values import any_path, existing_file
+from torchDVC.config.values import Unexpected, any_path, existing_file
 from torchDVC.util.errors import CheckpointError, run_command
 
 if TYPE_CHECKING:
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 USAGE = "python convert.py INPUT OUTPUT --json MODULE.json [--back]"
 SAFE = ".safetensors"
+SUFFIXES = (SAFE, ".pth", ".pth.tar")
+
+
+def _weights_file(text: str) -> Path:
+    if not text.endswith(SUFFIXES):
+        raise Unexpected(f"a file {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    return any_path(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +40,7 @@ class Options:
     """The command line."""
 
     input: Path = argument(existing_file, "weights: .safetensors, .pth or .pth.tar", metavar="INPUT")
-    output: Path = argument(any_path, "what to write: .safetensors, .pth or .pth.tar", metavar="OUTPUT")
+    output: Path = argument(_weights_file, "what to write: .safetensors, .pth or .pth.tar", metavar="OUTPUT")
     json: Path = flag(existing_file, "arguments of the module: model, and quality, or N and M", metavar="JSON")
     back: bool = switch_flag("from a checkpoint of this framework to CompressAI's weights")
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -116,6 +117,26 @@ def test_each_level_of_a_model_of_variable_rate_is_compared(tmp_path: Path, scri
 
 
 @pytest.mark.slow
+def test_a_folder_of_mixed_files_is_compared(files: Path, tmp_path: Path, script: Script) -> None:
+    """Pictures of odd sizes, in grey and with alpha, and what is none; damaged ones are named before any is coded."""
+    whole, grey = data.astronaut()[:45, :77], data.camera()[:33, :64]
+    Image.fromarray(whole).save(tmp_path / "a.jpg")
+    Image.fromarray(np.dstack([whole, whole[..., 0]])).save(tmp_path / "b.png")
+    Image.fromarray(grey).save(tmp_path / "c.png")
+    (tmp_path / "notes.txt").write_text("none")
+    flags = ("--json", files / "intra.json", "--weights", files / "theirs.pth.tar")
+    rows = [line.split() for line in script("compare", *flags, tmp_path).splitlines()[1:]]
+    assert [row[0] for row in rows[::2]] == ["a.jpg", "b.png", "c.png"]
+    for theirs, ours in zip(rows[::2], rows[1::2], strict=True):
+        assert int(ours[2]) == pytest.approx(int(theirs[2]), rel=0.005, abs=16)
+        assert float(ours[4]) == pytest.approx(float(theirs[4]), abs=0.01)
+    for name in ("d.png", "e.png"):
+        (tmp_path / name).write_bytes((tmp_path / "c.png").read_bytes()[:200])
+    said = script("compare", tmp_path, *flags, expected=2).splitlines()
+    assert [line.partition(": ")[0] for line in said] == [str(tmp_path / "d.png"), str(tmp_path / "e.png")]
+
+
+@pytest.mark.slow
 def test_errors_are_one_line(files: Path, tmp_path: Path, script: Script) -> None:
     command = (files / "theirs.pth.tar", tmp_path / "x.pth", "--json", tmp_path / "wrong.json")
     (tmp_path / "wrong.json").write_text('{"model": "mbt2018-mean", "N": 8, "M": 24}')
@@ -124,6 +145,8 @@ def test_errors_are_one_line(files: Path, tmp_path: Path, script: Script) -> Non
     (tmp_path / "wrong.json").write_text('{"modell": "mbt2018-mean"}')
     said = script("convert", *command, expected=2)
     assert said.endswith("wrong.json:1: CompressAIIntra has no argument 'modell'; did you mean 'model'?\n")
+    said = script("convert", command[0], tmp_path / "x.bin", "--json", files / "intra.json", expected=2)
+    assert said == f"OUTPUT '{tmp_path / 'x.bin'}'; expected a file .safetensors, .pth or .pth.tar\n"
     with full_disk():
         for name in ("x.pth", "x.safetensors"):
             said = script("convert", command[0], tmp_path / name, "--json", files / "intra.json", expected=2)
