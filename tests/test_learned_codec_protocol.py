@@ -44,6 +44,11 @@ class Forgotten(nn.Module):
     pass
 '''
 SMALL = {"width": 6, "channels": 8, "kernel_size": 3, "latent": {"type": "Hyperprior", "width": 6}}
+NO_COMET_SERVER = {
+    "COMET_URL_OVERRIDE": "http://127.0.0.1:9/", "COMET_HTTP_SESSION_RETRY_TOTAL": "0",
+    "COMET_GET_OR_ADD_EXPERIMENT_RETRY_TOTAL": "0",
+}  # fmt: skip
+"""No server, and no half a minute of asking it again."""
 NARROW = {
     "intra/hyperprior.json": SMALL,
     "motion/hyperprior.json": SMALL,
@@ -76,7 +81,7 @@ class Clone:
 
     def run(self, command: str, expected: int = 0) -> str:
         """Run a command in the folder where users run theirs; what it said."""
-        environment = {**os.environ, "PYTHONPATH": str(self.package.parent), "COMET_URL_OVERRIDE": "http://127.0.0.1:9/"}
+        environment = {**os.environ, "PYTHONPATH": str(self.package.parent), **NO_COMET_SERVER}
         finished = subprocess.run(
             [sys.executable, *command.split()[1:]], cwd=self.package, env=environment, capture_output=True, text=True,
             check=False,
