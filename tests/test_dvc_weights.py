@@ -50,6 +50,21 @@ def test_an_estimator_that_cannot_be_trained_by_itself_needs_weights(
     assert capsys.readouterr().err.startswith(said)
 
 
+def test_the_estimator_finds_its_weights_where_the_ancestor_has_them(
+    dvc: DVCFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In ``./models``; ``--ME_weights none`` leaves them there."""
+    tensors = spynet_tensors(5, SPYNETS["Blocks"])
+    (dvc.path / "models").mkdir()
+    torch.save(tensors, dvc.path / "models/spy_net-sintel-final.pytorch")
+    dvc.phases({"two": 1}, two={**PHASE, "steps": 1})
+    for name, flags in (("found", ()), ("none", ("--ME_weights", "none"))):
+        assert dvc.bare("--experiment_name", name, *TRAINING, "--intra_weights", "none", *flags) == 0
+        first = dvc.checkpoint(name)["model"]["motion_estimator.networks.0.0.weight"]
+        assert torch.equal(first, tensors["Blocks.0.0.weight"]) == (name == "found")
+    assert not [line for line in caplog.messages if "motion_estimator has no weights" in line]
+
+
 def test_published_weights_of_the_estimator(dvc: DVCFolder) -> None:
     """The estimator of a codec that a phase freezes keeps the weights of the file, those of its finest levels."""
     tensors = spynet_tensors(6, SPYNETS["moduleBasic"])

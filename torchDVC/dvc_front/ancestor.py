@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIX = ".pth.tar"
+ESTIMATOR_WEIGHTS = Path("models/spy_net-sintel-final.pytorch")
+"""Where the ancestor's README has its users put SPyNet's, from the folder of ``DVC.py``."""
 NAMES = {"ME": "MENet", "Motion": "Motion", "MC": "MCNet", "Residual": "Residual"}
 """What the ancestor calls the module of each role that it saves and loads."""
 _KEPT_BESIDE = re.compile(

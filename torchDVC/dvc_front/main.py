@@ -124,7 +124,7 @@ def weighted(options: DVCOptions, translation: Translation) -> Translation:
     if options.restore == "none" or _of_ancestor(options):
         intra = intra_weights(options.intra_weights, options.quality_level, of_zoo=options.intra_coder_conf is None)
         model = with_weights(
-            model, intra_codec=intra, motion_estimator=_file(options.ME_weights), motion_codec=options.Motion_weights,
+            model, intra_codec=intra, motion_estimator=_estimator_weights(options), motion_codec=options.Motion_weights,
             motion_compensator=options.MC_weights, residual_codec=options.Residual_weights,
         )  # fmt: skip
     if train is not None:
@@ -141,6 +141,14 @@ def _pretrained_roles(options: DVCOptions, model: ModelConfig, train: TrainConfi
         return []
     given = {"intra_codec": options.intra_weights, "motion_estimator": options.ME_weights}
     return pretraining.untrained(model, train, [name for name, weights in given.items() if weights == NO_WEIGHTS])
+
+
+def _estimator_weights(options: DVCOptions) -> Path | None:
+    """The file of ``--ME_weights``; without it SPyNet's, where they stand as they do beside the ancestor's scripts."""
+    beside = ancestor.ESTIMATOR_WEIGHTS
+    if options.ME_weights is None and options.MENet == DVCOptions.MENet and beside.is_file():
+        return beside
+    return _file(options.ME_weights)
 
 
 def _file(weights: Path | str | None) -> Path | None:

@@ -56,8 +56,8 @@ class DVCOptions:
         group=_CODEC, metavar="PATH", default=None,
     )  # fmt: skip
     ME_weights: Path | str | None = flag(
-        _weights, "weights of the motion estimator, or none: start untrained", group=_CODEC, metavar="PATH",
-        default=None,
+        _weights, "weights of the motion estimator, or none: start untrained (default: those in ./models)",
+        group=_CODEC, metavar="PATH", default=None,
     )  # fmt: skip
     Motion_weights: Path | None = flag(
         existing_path, "weights of the motion coder", group=_CODEC, metavar="PATH", default=None
