@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-LIMIT = 120
+LIMIT = 300
 """Seconds; far more than anything takes, as other programs may run beside the tests."""
 
 

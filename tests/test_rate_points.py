@@ -12,9 +12,10 @@ import pytest
 
 from tests.processes import LIMIT
 from tests.small_model import TRAIN, SmallModel, different, make_small_model, metrics
-from torchDVC.config.command_line import parse_trainer
+from torchDVC.config.command_line import TrainOptions, parse_trainer
 from torchDVC.results.rows import read_rows
-from torchDVC.training.side_by_side import shares
+from torchDVC.training.side_by_side import run_all, shares
+from torchDVC.util.start import EXIT_INTERRUPTED
 
 
 def flags(lines: list[str], *lmdas: str) -> list[str]:
@@ -90,6 +91,17 @@ def test_a_signal_stops_all_that_run_side_by_side(
     said = capfd.readouterr().out
     assert all(f"lmda {lmda}: stopped by SIGTERM in stage intra" in said for lmda in (256, 512)[:running])
     assert [any(run.glob("checkpoints/*")) for run in runs] == [True, running == 2, False]
+
+
+def ended_while_it_is_imported(options: TrainOptions) -> int:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return 0
+
+
+def test_a_signal_before_a_run_can_take_any_is_an_interruption(small_model: SmallModel) -> None:
+    options = parse_trainer(small_model.train_flags("run"))
+    assert run_all(ended_while_it_is_imported, [lambda: options, lambda: options], ["0"]) == EXIT_INTERRUPTED
 
 
 @pytest.mark.parametrize(

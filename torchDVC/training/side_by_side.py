@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from signal import SIGTERM
+from signal import SIGHUP, SIGINT, SIGTERM
 
 import torch
 
 from torchDVC.config.command_line import TrainOptions
 from torchDVC.util.interrupts import Interrupts
 from torchDVC.util.launch import launcher
+from torchDVC.util.start import EXIT_INTERRUPTED
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL = 0.1
@@ -99,10 +100,11 @@ class _Child:
             os.kill(self.process.pid or 0, number)
 
     def end(self) -> int:
-        """Its exit code, once all is printed."""
+        """Its exit code, once all is printed; that of an interruption where a signal came before it could take any."""
         self.process.join()
         self.printing.join()
-        return self.process.exitcode or 0
+        code = self.process.exitcode or 0
+        return EXIT_INTERRUPTED if -code in (SIGHUP, SIGINT, SIGTERM) else code
 
 
 @contextlib.contextmanager
