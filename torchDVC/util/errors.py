@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable
 
 from torchDVC.util.interrupts import interruptible
+from torchDVC.util.memory import keep_freed
 from torchDVC.util.start import EXIT_INTERRUPTED
 
 EXIT_ERROR = 2
@@ -85,7 +86,7 @@ def _asked_for(message: str) -> str:
 
 
 def run_command(main: Callable[[], int | None]) -> int:
-    """Run a command line's body; turn user-facing errors into one line each and an exit code.
+    """Run a command line's body in memory that is kept; turn user-facing errors into one line each and an exit code.
 
     Returns 0 (or what ``main`` returns) on success, 2 on an `LCPError`, an operating-system error or where memory does
     not suffice, 130 on Ctrl-C, a termination signal or a closed terminal. Programming errors keep their traceback.
@@ -93,6 +94,7 @@ def run_command(main: Callable[[], int | None]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names may hold what the terminal has no letters for
             stream.reconfigure(errors="backslashreplace")
+    keep_freed()
     try:
         with interruptible():
             _check_working_folder()
