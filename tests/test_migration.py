@@ -76,8 +76,10 @@ def test_a_checkpoint_may_lack_new_modules_when_told(
     load = ("--restore", "load", "--checkpoint", str(small_model.path / "old/checkpoints/last.safetensors"))
     assert small_model.train("refused", *load, cfg="new.cfg") == 2
     assert "missing (second_compensator." in capsys.readouterr().err
-    assert small_model.train("refused", *load, "--new_modules", "fx", cfg="new.cfg") == 2
-    assert "--new_modules fx: no module has the code 'x'; known: i (intra_codec)" in capsys.readouterr().err
+    for codes, bad in (("fx", "x"), ("F", "F")):
+        assert small_model.train("refused", *load, "--new_modules", codes, cfg="new.cfg") == 2
+        said = f"--new_modules {codes}: no module has the code '{bad}'; known: i (intra_codec)"
+        assert said in capsys.readouterr().err
     assert small_model.train("new", *load, "--new_modules", "f", cfg="new.cfg") == 0
     old, new = small_model.weights("old"), small_model.weights("new")
     kept = {name: x for name, x in new.items() if not name.startswith("second_compensator.")}

@@ -60,6 +60,9 @@ def check_mode(mode: str, codes: str, model: ModelConfig) -> list[str]:
     said = f"{mode} '{codes}'"
     known = {module.code: module for module in model.modules}
     unknown = unknown_codes(codes, model)
+    if unknown and (old := in_upper_case(codes, "".join(known))):
+        first = next(code for code in codes if code not in known)
+        return [f"{said}: no module has the code '{first}'{old}"]
     if unknown:
         return [f"{said}: {problem}" for problem in unknown]
     twice = [code for code in dict.fromkeys(codes) if codes.count(code) > 1]
@@ -72,9 +75,7 @@ def unknown_codes(codes: str, model: ModelConfig) -> list[str]:
     """What is wrong with codes that no module of a model has."""
     known = {module.code: module for module in model.modules}
     listed = ", ".join(f"{code} ({module.name})" for code, module in known.items())
-    unknown = [code for code in dict.fromkeys(codes) if code not in known]
-    if unknown and (old := in_upper_case(codes, "".join(known))):
-        return [f"no module has the code '{unknown[0]}'{old}"]
+    unknown = (code for code in dict.fromkeys(codes) if code not in known)
     return [f"no module has the code '{code}'; known: {listed}" for code in unknown]
 
 
