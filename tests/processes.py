@@ -1,14 +1,55 @@
-"""Waiting for what another process does, and where it listens."""
+"""Other processes: waiting for what they do, ending them at a moment of their work, and where they listen."""
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 
+from tests.conftest import CHECKOUT
+
 LIMIT = 300
 """Seconds; far more than anything takes, as other programs may run beside the tests."""
+
+_SIGNALLED = """
+import os, sys
+from importlib import import_module
+place, call, number, script, *sys.argv[1:] = sys.argv[1:]
+module, owner, method = place.split(":")
+owner, calls = getattr(import_module(module), owner), 0
+original = getattr(owner, method)
+def signalling(*arguments, **named):
+    global calls
+    calls += 1
+    if calls == int(call):
+        os.killpg(0, int(number))
+    return original(*arguments, **named)
+setattr(owner, method, signalling)
+sys.exit(import_module(f"torchDVC.{script}").main())
+"""
+
+
+def signalled(number: signal.Signals, place: str, call: int, script: str, *flags: str) -> subprocess.Popen[str]:
+    """One of the scripts, which with all its processes gets a signal as it calls a method for the ``call``-th time.
+
+    Whoever waits for a moment of another process's work may be too late on a busy machine; this one never is.
+
+    Args:
+        place: of the method, ``module:Class:method``.
+    """
+    command = [sys.executable, "-c", _SIGNALLED, place, str(call), str(int(number)), script, *flags]
+
+    def heed() -> None:  # a shell's background jobs ignore SIGINT, and nohup's SIGHUP
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=heed,
+    )  # fmt: skip
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None:

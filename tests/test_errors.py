@@ -17,9 +17,10 @@ import pytest
 import torch
 
 from tests.conftest import CHECKOUT
-from tests.processes import LIMIT, wait_for
-from tests.small_model import TEST, TRAIN, SmallModel, make_small_model
+from tests.processes import LIMIT, signalled
+from tests.small_model import TRAIN, SmallModel, make_small_model
 from torchDVC.models import checkpoints
+from torchDVC.results.rows import read_rows
 from torchDVC.util.errors import run_command
 
 Error = Callable[[], str]
@@ -285,17 +286,12 @@ def test_a_folder_that_cannot_be_written_is_named(small_model: SmallModel, error
 
 @pytest.mark.slow
 def test_ctrl_c_in_a_test_keeps_what_is_measured(small_model: SmallModel) -> None:
-    small_model.write("long.cfg", TEST.replace("frames = 3", "frames = all"))
-    command = [sys.executable, "torchDVC/tester.py", *small_model.test_flags("res", "--no_image", cfg="long.cfg")]
-    process = subprocess.Popen(
-        command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-    )
-    wait_for((small_model.path / "res/rd.csv").exists, process)
-    process.send_signal(signal.SIGINT)
+    place = "torchDVC.testing.tester:Tester:_test"
+    process = signalled(signal.SIGINT, place, 2, "tester", *small_model.test_flags("res", "--no_image"))
     stderr = process.communicate(timeout=LIMIT)[1]
     assert process.returncode == 130, stderr
     assert stderr.splitlines()[-1] == "interrupted" and "Traceback" not in stderr
+    assert len(read_rows(small_model.path / "res/rd.csv")) == 1
     assert no_leftovers(small_model.path)
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT
-from tests.processes import wait_for
+from tests.processes import LIMIT, signalled
 from tests.small_model import TRAIN, SmallModel, different, make_small_model, metrics
 from torchDVC.models import checkpoints
 
@@ -36,22 +32,17 @@ def test_a_run_stopped_in_an_epoch_resumes_to_the_same_weights(
     small_model: SmallModel, number: signal.Signals, workers: int, code: int
 ) -> None:
     """A batch system's signal ends it well, a user's as an interruption."""
-    small_model.write("long.cfg", TRAIN.replace("steps = 2", "steps = 200").split("[process: motion]")[0])
+    small_model.write("long.cfg", TRAIN.replace("steps = 2", "steps = 20").split("[process: motion]")[0])
     flags = ["--num_workers", str(workers)]
     assert small_model.train("whole", *flags, cfg="long.cfg") == 0
-    process = subprocess.Popen(
-        [sys.executable, "torchDVC/trainer.py", *small_model.train_flags("part", *flags, cfg="long.cfg")],
-        cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )
-    written = small_model.path / "part" / "metrics.csv"
-    wait_for(lambda: written.exists() and written.read_text().count("\n") > 1, process)
-    os.killpg(process.pid, number)  # as a terminal does, and a batch system: workers hear it too
-    said, error = process.communicate(timeout=120)
+    step = "torchDVC.training.stage:StageTraining:step"
+    process = signalled(number, step, 7, "trainer", *small_model.train_flags("part", *flags, cfg="long.cfg"))
+    said, error = process.communicate(timeout=LIMIT)
     assert process.returncode == code, error
     assert "Traceback" not in error and (error.splitlines()[-1] == "interrupted") == bool(code)
     assert bool(re.search(rf"stopped by {number.name} in stage intra.* --restore resume", said)) != bool(code)
     position = checkpoints.load(small_model.path / "part/checkpoints/last.safetensors")["position"]
-    assert 0 < position["step"] < 200
+    assert position["step"] == 7
     assert small_model.train("part", *flags, "--restore", "resume", cfg="long.cfg") == 0
     assert different(small_model.weights("whole"), small_model.weights("part")) == set()
 

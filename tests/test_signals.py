@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT, write_clip
-from tests.processes import LIMIT, wait_for
-from tests.small_model import TEST, SmallModel
+from tests.processes import LIMIT, signalled, wait_for
+from tests.small_model import SmallModel
 from torchDVC.codec import main as codec
 from torchDVC.dataset.procedural import procedural_clip
 from torchDVC.util.errors import run_command
@@ -35,13 +35,16 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-def start(name: str, *flags: str) -> subprocess.Popen[str]:
-    command = [sys.executable, f"torchDVC/{name}.py", *flags]
-    return subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.glob("*")}
+
+
+PLACES = {
+    "encode": "torchDVC.bitstream.container_writer:ContainerWriter:write",
+    "decode": "torchDVC.bitstream.playback:Playback:show",
+    "tester": "torchDVC.testing.measurement:Measurement:add",
+}
+"""What each command calls for every frame, in the midst of writing."""
 
 
 @pytest.mark.slow
@@ -55,23 +58,20 @@ def test_signals_end_every_command_as_ctrl_c_does(
     folder = small_model.path / "out"
     model, clip, stream = small_model.path / "model.safetensors", small_model.path / "one.y4m", folder / "one.lcp"
     if name == "tester":
-        small_model.write("long.cfg", TEST.replace("frames = 3", "frames = all").replace("ms_ssim = no", ""))
-        process = start("tester", *small_model.test_flags("out", cfg="long.cfg"))
+        script, flags = name, small_model.test_flags("out")
         left = {"run.json", "complexity.csv"}
     else:
-        write_clip(clip, (96, 80), procedural_clip(0, 100, (96, 80)))
+        write_clip(clip, (96, 80), procedural_clip(0, 5, (96, 80)))
         assert small_model.train("run", "--end_epoch", "1") == 0
         files = {"model_config": "model.csv", "run_config": "test.cfg", "checkpoint": "run/checkpoints"}
-        flags = [word for key, file in files.items() for word in (f"--{key}", str(small_model.path / file))]
-        assert codec(["export", *flags, "--out", str(model)]) == 0
+        given = [word for key, file in files.items() for word in (f"--{key}", str(small_model.path / file))]
+        assert codec(["export", *given, "--out", str(model)]) == 0
         if name == "decode":
             assert codec(["encode", str(clip), str(stream), "--model", str(model)]) == 0
         paths = [clip, stream] if name == "encode" else [stream, folder / "one.y4m"]
-        process = start("codec", name, *map(str, paths), "--model", str(model))
+        script, flags = "codec", [name, *map(str, paths), "--model", str(model)]
         left = {"one.lcp"} if name == "decode" else set()
-    begun = left - {"one.lcp"}  # what a tester writes whole before it codes
-    wait_for(lambda: begun <= names(folder) and list(folder.rglob("*.partial*")), process)
-    process.send_signal(number)
+    process = signalled(number, PLACES[name], 3, script, *flags)
     error = process.communicate(timeout=LIMIT)[1]
     assert process.returncode == 130, error
     assert error.splitlines()[-1] == "interrupted" and "Traceback" not in error

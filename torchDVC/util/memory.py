@@ -10,7 +10,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's ``mallopt``."""
 _LARGEST = 32 << 20
 """Bytes; the largest threshold that it takes."""
-_NEVER = 2**31 - 1
+_KEPT = 256 << 20
+"""Bytes at the heap's end that are kept; by itself it is twice the first that was freed, or 64 MiB at most."""
 
 
 def keep_freed() -> None:
@@ -24,4 +25,4 @@ def keep_freed() -> None:
     with contextlib.suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_THRESHOLD, _LARGEST)
-        mallopt(_TRIM_THRESHOLD, _NEVER)
+        mallopt(_TRIM_THRESHOLD, _KEPT)
