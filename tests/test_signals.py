@@ -187,18 +187,17 @@ def test_a_closed_terminal_loses_no_step(small_model: SmallModel) -> None:
     assert names(small_model.path / "run/checkpoints") == {"last.safetensors"}
 
 
+FIXED = "precision = 32\nmemory_format = contiguous\n"
+"""Without the steps of a trial."""
+
+
 @pytest.mark.slow
 def test_a_signal_to_all_processes_of_a_run_ends_it_well(small_model: SmallModel) -> None:
     """Its workers get it too, as from a batch system."""
-    small_model.write("long.cfg", "[process: i]\nimode = i\ndata = DATA\nsteps = 100000\npatch_size = 64\n")
+    small_model.write("long.cfg", "[process: i]\nimode = i\ndata = DATA\nsteps = 9\npatch_size = 64\n" + FIXED)
     flags = small_model.train_flags("run", "--num_workers", "2", cfg="long.cfg")
-    process = subprocess.Popen(
-        [sys.executable, "torchDVC/trainer.py", *flags], cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True,
-    )  # fmt: skip
-    wait_for(lambda: (small_model.path / "run/metrics.csv").exists(), process)
-    os.killpg(process.pid, signal.SIGTERM)
-    said, error = process.communicate(timeout=120)
+    process = signalled(signal.SIGTERM, "torchDVC.training.stage:StageTraining:step", 3, "trainer", *flags)
+    said, error = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, error
     assert "stopped by SIGTERM" in said and "Traceback" not in error
     assert names(small_model.path / "run/checkpoints") == {"last.safetensors"}
