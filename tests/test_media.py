@@ -217,9 +217,10 @@ def flat(path: Path, codec: str, form: str, codes: Sequence[int], value_range: i
     for plane, code in zip(picture.planes, codes, strict=True):
         kind = "u1" if picture.format.components[0].bits == 8 else "<u2"
         plane.update(np.full(plane.buffer_size // np.dtype(kind).itemsize, code, kind).tobytes())
-    picture.color_range = value_range
+    picture.color_range, picture.pts = value_range, 0
     with av.open(str(path), "w") as container:
-        options = {"x265-params": "lossless=1:log-level=none"} if codec == "libx265" else {}
+        # With B frames x265 reads the times of a clip of one picture where it has written none.
+        options = {"x265-params": "lossless=1:log-level=none:bframes=0"} if codec == "libx265" else {}
         stream: Any = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = 16, 16, form
         stream.codec_context.color_range = value_range

@@ -207,6 +207,7 @@ def test_other_layouts_are_brought_to_8_bit_420(
 ) -> None:
     """A flat colour stays the colour it is, in its own range."""
     frame = av.VideoFrame(16, 16, pix_fmt)
+    frame.pts = 0
     for plane, code in zip(frame.planes, (60, 100, 170), strict=True):
         plane.update(np.full(plane.buffer_size // np.dtype(dtype).itemsize, code << shift, dtype).tobytes())
     with av.open(str(tmp_path / "a.mkv"), "w") as container:
