@@ -27,7 +27,7 @@ class ModuleSpec:
         code: the letter that stands for the module in mode strings.
         name: the module's attribute name and checkpoint prefix.
         args: arguments of the type's ``__init__``; those left out keep their defaults.
-        weights: a file or folder of those to start from; see `torchDVC.models.checkpoints.load_foreign`.
+        weights: the file or folder of what it starts from; see `torchDVC.models.checkpoints.load_foreign`.
         where: ``file:line`` of the line.
     """
 

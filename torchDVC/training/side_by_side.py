@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from signal import SIGHUP, SIGINT, SIGTERM
+from signal import SIGTERM
 
 import torch
 
 from torchDVC.config.command_line import TrainOptions
-from torchDVC.util.interrupts import Interrupts
+from torchDVC.util.interrupts import ENDING, Interrupts
 from torchDVC.util.launch import launcher
 from torchDVC.util.start import EXIT_INTERRUPTED
 
@@ -104,7 +104,7 @@ class _Child:
         self.process.join()
         self.printing.join()
         code = self.process.exitcode or 0
-        return EXIT_INTERRUPTED if -code in (SIGHUP, SIGINT, SIGTERM) else code
+        return EXIT_INTERRUPTED if -code in ENDING else code
 
 
 @contextlib.contextmanager
